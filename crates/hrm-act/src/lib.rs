@@ -1,0 +1,1 @@
+//! Adaptive computation time for HRM and TRM: the carry, halting by Q-learning, losses

@@ -1,0 +1,1 @@
+//! The model of the Hierarchical Reasoning Model (HRM) and TRM: layers, recurrence, weights, on Burn

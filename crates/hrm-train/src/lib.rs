@@ -1,0 +1,1 @@
+//! Training for HRM and TRM: AdamAtan2, sparse SignSGD, schedules, EMA, exact checkpoints, evaluation
