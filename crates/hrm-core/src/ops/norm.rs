@@ -1,0 +1,47 @@
+//! RMS norm without a learned scale, alone and as the post-norm residual `norm(x + y)`.
+
+use burn::tensor::{FloatDType, Tensor};
+
+/// Added to the mean square before the root.
+pub const NORM_EPSILON: f64 = 1e-5;
+
+/// `x / sqrt(mean(x²) + 1e-5)` over the last dimension, computed in f32; no learned scale.
+///
+/// # Shapes
+/// `x` `[A, B, N]` → `[A, B, N]`, in the type of `x`
+#[must_use]
+pub fn rms_norm(x: Tensor<3>) -> Tensor<3> {
+    composed(x)
+}
+
+/// The post-norm residual `rms_norm(x + y)`.
+///
+/// # Shapes
+/// `x`, `y` `[A, B, N]` → `[A, B, N]`
+///
+/// # Panics
+/// If the shapes differ.
+#[must_use]
+pub fn add_rms_norm(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    composed_add(x, y)
+}
+
+/// [`rms_norm`] out of plain Burn operations.
+#[must_use]
+pub fn composed(x: Tensor<3>) -> Tensor<3> {
+    let dtype = x.dtype();
+    let x = x.cast(FloatDType::F32);
+    let rms = x
+        .clone()
+        .square()
+        .mean_dim(2)
+        .add_scalar(NORM_EPSILON)
+        .sqrt();
+    x.div(rms).cast(dtype)
+}
+
+/// [`add_rms_norm`] out of plain Burn operations.
+#[must_use]
+pub fn composed_add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    composed(x.add(y))
+}
