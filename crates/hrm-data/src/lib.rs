@@ -1,1 +1,19 @@
-//! Puzzles for reasoning models: Sudoku, mazes and ARC; generators, augmentation, verifiers and a seeded sampler
+//! Puzzles for reasoning models: Sudoku, mazes and ARC; generators, augmentation, verifiers and a seeded
+//! sampler. Host arrays only.
+
+mod augmentation;
+mod batch;
+mod draws;
+mod error;
+mod info;
+mod sampler;
+mod set;
+pub mod sudoku;
+mod tokens;
+
+pub use augmentation::Augmentation;
+pub use batch::{IGNORED, PuzzleBatch};
+pub use error::DataError;
+pub use info::{SetInfo, Task};
+pub use sampler::{Exploration, Sampler, SamplerConfig, SamplerState};
+pub use set::{Example, PuzzleSet, SetArrays};

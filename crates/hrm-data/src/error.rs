@@ -1,0 +1,245 @@
+//! What can go wrong with puzzles and their files: one variant per thing a user can fix.
+
+use std::path::PathBuf;
+
+/// An error of this crate. Messages say where, what was expected and what was found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file or folder could not be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A JSON file is malformed, or one of its fields is missing or of the wrong type.
+    #[error("{path}: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message, with line and column.
+        source: serde_json::Error,
+    },
+    /// A field of a file contradicts the rest of the data set.
+    #[error("{path}: {field}: expected {expected}, found {found}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field, or the part of the file.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A file is larger than a file of its kind can sensibly be.
+    #[error("{path}: expected at most {limit} bytes, found {found}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Largest accepted size in bytes.
+        limit: u64,
+        /// Size of the file in bytes.
+        found: u64,
+    },
+    /// A problem at a line of a text file.
+    #[error("{path}:{line}: {problem}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: u64,
+        /// What is wrong there.
+        problem: Box<DataError>,
+    },
+    /// The first line of a CSV file does not name the columns that are needed.
+    #[error("expected the header `{expected}`, found `{found}`")]
+    CsvHeader {
+        /// The header that is needed.
+        expected: String,
+        /// The header that is there.
+        found: String,
+    },
+    /// A CSV record is malformed.
+    #[error("malformed CSV record: {found}")]
+    CsvRecord {
+        /// The reader's message.
+        found: String,
+    },
+    /// A field of a CSV record has the wrong content.
+    #[error("column {column}: expected {expected}, found {found}")]
+    CsvColumn {
+        /// The column's name.
+        column: &'static str,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A number of a set made in memory does not fit the others.
+    #[error("{what}: expected {expected}, found {found}")]
+    Mismatch {
+        /// What is wrong: an array, a field of the set, a setting.
+        what: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A set holds no examples where some are needed.
+    #[error("the puzzle set is empty; expected at least one example")]
+    EmptySet,
+    /// Side of a Sudoku that is not supported.
+    #[error("expected a Sudoku of side 4, 6, 9 or 16, found {found}")]
+    SudokuSize {
+        /// The side asked for.
+        found: usize,
+    },
+    /// A Sudoku has the wrong number of cells.
+    #[error("expected {expected} cells, found {found}")]
+    SudokuCells {
+        /// How many cells there should be, in words.
+        expected: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// A character that means no cell content.
+    #[error("row {row}, column {column}: expected {expected}, found {found:?}")]
+    SudokuSymbol {
+        /// Row, counted from 1.
+        row: usize,
+        /// Column, counted from 1.
+        column: usize,
+        /// What may stand there.
+        expected: String,
+        /// The character.
+        found: char,
+    },
+    /// Two equal digits in a row, column or box.
+    #[error(
+        "two {digit}s in {unit}: row {} column {} and row {} column {}; \
+         expected each digit at most once",
+        first.0, first.1, second.0, second.1
+    )]
+    SudokuConflict {
+        /// The digit as it is written.
+        digit: char,
+        /// The unit, for example `row 3`.
+        unit: String,
+        /// Row and column of the first cell, counted from 1.
+        first: (usize, usize),
+        /// Row and column of the second cell, counted from 1.
+        second: (usize, usize),
+    },
+    /// An answer does not answer its question.
+    #[error("the answer is wrong: {breach}")]
+    SudokuAnswer {
+        /// The first rule it breaks.
+        breach: String,
+    },
+    /// A side of a maze is empty or too long.
+    #[error("expected a maze of 1 to 255 rows and columns, found {height}x{width}")]
+    MazeSide {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// A maze has the wrong number of cells.
+    #[error("expected {expected} cells, found {found}")]
+    MazeCells {
+        /// Height times width.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The number of a maze's cells is no square, and no size was given.
+    #[error("{found} cells are no square; give the height and the width")]
+    MazeNotSquare {
+        /// How many cells there are.
+        found: usize,
+    },
+    /// A character or token that a maze does not have, or not there.
+    #[error("row {row}, column {column}: expected one of {expected}, found {found:?}")]
+    MazeSymbol {
+        /// Row, counted from 1.
+        row: usize,
+        /// Column, counted from 1.
+        column: usize,
+        /// What may stand there.
+        expected: &'static str,
+        /// The character.
+        found: char,
+    },
+    /// A maze without exactly one start and one goal.
+    #[error("expected one S and one G, found {starts} and {goals}")]
+    MazeEnds {
+        /// Number of starts.
+        starts: usize,
+        /// Number of goals.
+        goals: usize,
+    },
+    /// A maze whose goal cannot be reached.
+    #[error("no way leads from S to G")]
+    MazeNoPath,
+    /// An answer that does not belong to its maze or is no path.
+    #[error("the answer is wrong: {flaw}")]
+    MazeAnswer {
+        /// What is wrong with it.
+        flaw: String,
+    },
+    /// A generator found no puzzle that meets the wish.
+    #[error("found no {what} after {tries} tries; expected one within {wish}")]
+    NotFound {
+        /// What was to be made.
+        what: &'static str,
+        /// How often it was tried.
+        tries: u64,
+        /// What was wished for.
+        wish: String,
+    },
+    /// A saved sampler position does not fit the set or the settings.
+    #[error("sampler state: {field}: expected {expected}, found {found}")]
+    SamplerState {
+        /// The field.
+        field: &'static str,
+        /// What would fit.
+        expected: String,
+        /// What was saved.
+        found: String,
+    },
+}
+
+impl DataError {
+    /// The error, placed at a line of a file.
+    pub fn at_line(self, path: impl Into<PathBuf>, line: u64) -> Self {
+        Self::Line {
+            path: path.into(),
+            line,
+            problem: Box::new(self),
+        }
+    }
+
+    /// A [`DataError::Mismatch`].
+    pub(crate) fn mismatch(
+        what: impl Into<String>,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        Self::Mismatch {
+            what: what.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! One split of a data set: original puzzles, how they are grouped, how they are augmented.
+
+use crate::augmentation::{Augmentation, Drawn};
+use crate::draws::DrawRng;
+use crate::sudoku::{Puzzle, SudokuSize};
+use crate::tokens::Tokens;
+use crate::{DataError, IGNORED, PuzzleBatch, SetInfo};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Examples, grouped into puzzles (what has one puzzle id) and these into groups (an original and its
+/// augmentations). Cloning shares the tokens.
+///
+/// The tokens lie in memory or in mapped files; puzzles may be derived from stored ones without being stored
+/// themselves.
+#[derive(Clone, Debug)]
+pub struct PuzzleSet {
+    pub(crate) info: SetInfo,
+    pub(crate) augmentation: Augmentation,
+    pub(crate) inputs: Tokens,
+    pub(crate) labels: Tokens,
+    /// Stored row of example 0, where no puzzle is derived.
+    pub(crate) first_row: usize,
+    pub(crate) puzzle_ids: Vec<u32>,
+    pub(crate) puzzle_offsets: Vec<u32>,
+    pub(crate) group_offsets: Vec<u32>,
+    pub(crate) derived: Option<Vec<Derived>>,
+    pub(crate) identifiers: Option<Arc<Vec<String>>>,
+    pub(crate) layout: Layout,
+}
+
+/// A puzzle that is an original under a transformation: its examples are the rows from `first_row` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Derived {
+    pub first_row: u32,
+    /// What [`Augmentation::derive`] makes of the original; 0 for the original itself.
+    pub code: u32,
+}
+
+/// How the set was stored, so that it is written back the same way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layout {
+    /// Element types of the files of inputs and labels; `None` lets the writer choose.
+    pub inputs: Option<ElementType>,
+    pub labels: Option<ElementType>,
+    /// Names of the sets and how many groups each has; empty means one set named `all`.
+    pub parts: Vec<(String, usize)>,
+}
+
+/// Element type of a token array in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ElementType {
+    U8,
+    I32,
+    I64,
+}
+
+/// The arrays of a set made in memory, before they are checked.
+#[derive(Clone, Debug, Default)]
+pub struct SetArrays {
+    /// Tokens of the questions, `[examples * S]`.
+    pub inputs: Vec<u8>,
+    /// Tokens of the answers or [`IGNORED`], `[examples * S]`.
+    pub labels: Vec<u8>,
+    /// Id of each puzzle, `[puzzles]`.
+    pub puzzle_ids: Vec<u32>,
+    /// Where each puzzle's examples begin, and the number of examples: `[puzzles + 1]`.
+    pub puzzle_offsets: Vec<u32>,
+    /// Where each group's puzzles begin, and the number of puzzles: `[groups + 1]`.
+    pub group_offsets: Vec<u32>,
+}
+
+/// One question with its answer, as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example<'a> {
+    /// Tokens of the question, `[S]`.
+    pub inputs: Cow<'a, [u8]>,
+    /// Tokens of the answer or [`IGNORED`], `[S]`.
+    pub labels: Cow<'a, [u8]>,
+    /// Row of the puzzle table.
+    pub puzzle_id: u32,
+}
+
+impl PuzzleSet {
+    /// A set of single examples, one group each, without puzzle ids. `inputs` and `labels` are
+    /// `[examples * S]`; labels may be [`IGNORED`].
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] on lengths or tokens that do not fit `info`.
+    pub fn from_examples(
+        info: SetInfo,
+        inputs: Vec<u8>,
+        labels: Vec<u8>,
+    ) -> Result<Self, DataError> {
+        info.validate()?;
+        let examples = inputs.len() / info.seq_len;
+        let count = u32::try_from(examples)
+            .map_err(|_| DataError::mismatch("examples", "below 2^32", examples))?;
+        let arrays = SetArrays {
+            inputs,
+            labels,
+            puzzle_ids: vec![info.blank_puzzle_id; examples],
+            puzzle_offsets: (0..=count).collect(),
+            group_offsets: (0..=count).collect(),
+        };
+        Self::from_arrays(info, arrays)
+    }
+
+    /// A set of puzzles and groups, without augmentation.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] on lengths, offsets, ids or tokens that do not fit each other or `info`.
+    pub fn from_arrays(info: SetInfo, arrays: SetArrays) -> Result<Self, DataError> {
+        info.validate()?;
+        if arrays.inputs.len() % info.seq_len != 0 {
+            let expected = format!("a multiple of seq_len {}", info.seq_len);
+            return Err(DataError::mismatch("inputs", expected, arrays.inputs.len()));
+        }
+        if arrays.inputs.len() != arrays.labels.len() {
+            let expected = format!("{} tokens, as many as inputs", arrays.inputs.len());
+            return Err(DataError::mismatch("labels", expected, arrays.labels.len()));
+        }
+        check_tokens(&info, "inputs", &arrays.inputs, false)?;
+        check_tokens(&info, "labels", &arrays.labels, true)?;
+        let set = Self {
+            augmentation: Augmentation::None,
+            inputs: Tokens::owned(arrays.inputs, info.seq_len),
+            labels: Tokens::owned(arrays.labels, info.seq_len),
+            first_row: 0,
+            puzzle_ids: arrays.puzzle_ids,
+            puzzle_offsets: arrays.puzzle_offsets,
+            group_offsets: arrays.group_offsets,
+            derived: None,
+            identifiers: None,
+            layout: Layout::default(),
+            info,
+        };
+        set.check_offsets(set.inputs.num_rows(set.info.seq_len))?;
+        Ok(set)
+    }
+
+    /// Sudokus of one size, one group each; `augment` lets the sampler draw them under random symmetries.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if a puzzle is of another size.
+    pub fn from_sudoku(
+        puzzles: &[Puzzle],
+        size: SudokuSize,
+        augment: bool,
+    ) -> Result<Self, DataError> {
+        let cells = puzzles.len() * size.num_cells();
+        let (mut inputs, mut labels) = (Vec::with_capacity(cells), Vec::with_capacity(cells));
+        for (index, puzzle) in puzzles.iter().enumerate() {
+            for (board, tokens) in [
+                (&puzzle.question, &mut inputs),
+                (&puzzle.answer, &mut labels),
+            ] {
+                if board.size() != size {
+                    let what = format!("puzzle {index}");
+                    return Err(DataError::mismatch(what, size, board.size()));
+                }
+                tokens.extend(board.cells().iter().map(|c| c + 1));
+            }
+        }
+        let set = Self::from_examples(SetInfo::sudoku(size), inputs, labels)?;
+        match augment {
+            true => set.with_augmentation(Augmentation::Sudoku),
+            false => Ok(set),
+        }
+    }
+
+    /// The same set, augmented differently when drawn.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if the augmentation is of another task.
+    pub fn with_augmentation(mut self, augmentation: Augmentation) -> Result<Self, DataError> {
+        if !augmentation.fits(self.info.task) {
+            let expected = format!("one that fits {:?}", self.info.task);
+            let found = format!("{augmentation:?}");
+            return Err(DataError::mismatch("augmentation", expected, found));
+        }
+        self.augmentation = augmentation;
+        Ok(self)
+    }
+
+    /// The same set with names of its puzzle ids, `[num_puzzle_ids]`.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if their number is not `info().num_puzzle_ids`.
+    pub fn with_identifiers(mut self, names: Arc<Vec<String>>) -> Result<Self, DataError> {
+        if names.len() != self.info.num_puzzle_ids {
+            let expected = self.info.num_puzzle_ids;
+            return Err(DataError::mismatch("identifiers", expected, names.len()));
+        }
+        self.identifiers = Some(names);
+        Ok(self)
+    }
+
+    /// Task, sizes and special ids.
+    pub fn info(&self) -> &SetInfo {
+        &self.info
+    }
+
+    /// How the sampler changes what it draws.
+    pub fn augmentation(&self) -> Augmentation {
+        self.augmentation
+    }
+
+    /// Names of the puzzle ids, where the set has them: index = id.
+    pub fn identifiers(&self) -> Option<&[String]> {
+        self.identifiers.as_deref().map(Vec::as_slice)
+    }
+
+    /// Number of groups: originals with their augmentations.
+    pub fn num_groups(&self) -> usize {
+        self.group_offsets.len() - 1
+    }
+
+    /// Number of puzzles.
+    pub fn num_puzzles(&self) -> usize {
+        self.puzzle_ids.len()
+    }
+
+    /// Number of examples.
+    pub fn num_examples(&self) -> usize {
+        self.puzzle_offsets.last().map_or(0, |&last| last as usize)
+    }
+
+    /// Examples per puzzle; 0 for an empty set.
+    pub fn mean_puzzle_examples(&self) -> f64 {
+        match self.num_puzzles() {
+            0 => 0.0,
+            puzzles => self.num_examples() as f64 / puzzles as f64,
+        }
+    }
+
+    /// Puzzles of a group.
+    ///
+    /// # Panics
+    /// If there is no such group.
+    pub fn group(&self, group: usize) -> Range<usize> {
+        self.group_offsets[group] as usize..self.group_offsets[group + 1] as usize
+    }
+
+    /// Examples of a puzzle.
+    ///
+    /// # Panics
+    /// If there is no such puzzle.
+    pub fn puzzle(&self, puzzle: usize) -> Range<usize> {
+        self.puzzle_offsets[puzzle] as usize..self.puzzle_offsets[puzzle + 1] as usize
+    }
+
+    /// Puzzle id of a puzzle.
+    ///
+    /// # Panics
+    /// If there is no such puzzle.
+    pub fn puzzle_id(&self, puzzle: usize) -> u32 {
+        self.puzzle_ids[puzzle]
+    }
+
+    /// An example, not augmented; a derived puzzle's example is derived.
+    ///
+    /// # Panics
+    /// If there is no such example.
+    pub fn example(&self, index: usize) -> Example<'_> {
+        assert!(
+            index < self.num_examples(),
+            "example {index} of {}",
+            self.num_examples()
+        );
+        let puzzle = self.puzzle_of(index);
+        let k = index - self.puzzle_offsets[puzzle] as usize;
+        let (row, code) = self.stored(puzzle, k);
+        let (inputs, _) = self.inputs.row(row, self.info.seq_len);
+        let (labels, ignored) = self.labels.row(row, self.info.seq_len);
+        let mut example = Example {
+            inputs: Cow::Borrowed(inputs),
+            labels: Cow::Borrowed(labels),
+            puzzle_id: self.puzzle_ids[puzzle],
+        };
+        if ignored.is_some_and(|id| labels.contains(&id)) {
+            unmask(example.labels.to_mut(), ignored);
+        }
+        if code != 0 {
+            let (inputs, labels) = (example.inputs.to_mut(), example.labels.to_mut());
+            self.augmentation.derive(&self.info, code, inputs, labels);
+        }
+        example
+    }
+
+    /// All examples in order, in batches of `batch_size`; the last is padded with blank rows. With each batch
+    /// comes the number of its rows that are examples.
+    ///
+    /// # Panics
+    /// If `batch_size` is 0.
+    pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = (PuzzleBatch, usize)> + '_ {
+        assert!(batch_size > 0, "a batch has at least one row");
+        let examples = self.num_examples();
+        (0..examples).step_by(batch_size).map(move |first| {
+            let rows = batch_size.min(examples - first);
+            let mut batch = self.blank_batch(batch_size);
+            for row in 0..rows {
+                let puzzle = self.puzzle_of(first + row);
+                let k = first + row - self.puzzle_offsets[puzzle] as usize;
+                self.read_example(puzzle, k, &mut batch, row);
+            }
+            (batch, rows)
+        })
+    }
+
+    /// The groups in `range`, clipped to what there is; shares the tokens.
+    pub fn subset(&self, range: Range<usize>) -> Self {
+        let end = range.end.min(self.num_groups());
+        let start = range.start.min(end);
+        let rebase = |offsets: &[u32]| offsets.iter().map(|o| o - offsets[0]).collect();
+        let groups = &self.group_offsets[start..=end];
+        let puzzles = groups[0] as usize..groups[groups.len() - 1] as usize;
+        let examples = &self.puzzle_offsets[puzzles.start..=puzzles.end];
+        Self {
+            info: self.info.clone(),
+            augmentation: self.augmentation,
+            inputs: self.inputs.clone(),
+            labels: self.labels.clone(),
+            first_row: self.first_row + examples[0] as usize,
+            puzzle_ids: self.puzzle_ids[puzzles.clone()].to_vec(),
+            puzzle_offsets: rebase(examples),
+            group_offsets: rebase(groups),
+            derived: self.derived.as_ref().map(|all| all[puzzles].to_vec()),
+            identifiers: self.identifiers.clone(),
+            layout: Layout {
+                parts: Vec::new(),
+                ..self.layout
+            },
+        }
+    }
+
+    /// The first `groups` groups, or all if there are fewer.
+    pub fn take(&self, groups: usize) -> Self {
+        self.subset(0..groups)
+    }
+
+    /// SHA-256 in hex over tokens, offsets, ids, sizes and augmentation; a resumed run compares it. It does
+    /// not depend on how the set is stored.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        let about = serde_json::json!([self.info, self.augmentation]);
+        hash.update(about.to_string());
+        for numbers in [&self.puzzle_ids, &self.puzzle_offsets, &self.group_offsets] {
+            hash.update((numbers.len() as u64).to_le_bytes());
+            numbers.iter().for_each(|n| hash.update(n.to_le_bytes()));
+        }
+        let mut row_of_tokens = PuzzleBatch::blank(1, self.info.seq_len, 0, 0);
+        for puzzle in 0..self.num_puzzles() {
+            for k in 0..self.puzzle(puzzle).len() {
+                match &self.derived {
+                    // A derived puzzle is told by its original, hashed where it is the original itself.
+                    Some(derived) if derived[puzzle].code != 0 => {
+                        hash.update(derived[puzzle].code.to_le_bytes());
+                    }
+                    _ => {
+                        self.read_example(puzzle, k, &mut row_of_tokens, 0);
+                        hash.update(&row_of_tokens.inputs);
+                        hash.update(&row_of_tokens.labels);
+                    }
+                }
+            }
+        }
+        hash.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    pub(crate) fn blank_batch(&self, batch_size: usize) -> PuzzleBatch {
+        let info = &self.info;
+        PuzzleBatch::blank(batch_size, info.seq_len, info.pad_id, info.blank_puzzle_id)
+    }
+
+    /// Writes example `k` of a puzzle into a row of a batch, not augmented. Returns the puzzle's code.
+    pub(crate) fn read_example(
+        &self,
+        puzzle: usize,
+        k: usize,
+        batch: &mut PuzzleBatch,
+        row: usize,
+    ) -> u32 {
+        let seq_len = self.info.seq_len;
+        let (stored, code) = self.stored(puzzle, k);
+        let inputs = &mut batch.inputs[row * seq_len..][..seq_len];
+        let labels = &mut batch.labels[row * seq_len..][..seq_len];
+        inputs.copy_from_slice(self.inputs.row(stored, seq_len).0);
+        let (source, ignored) = self.labels.row(stored, seq_len);
+        labels.copy_from_slice(source);
+        unmask(labels, ignored);
+        if code != 0 {
+            self.augmentation.derive(&self.info, code, inputs, labels);
+        }
+        batch.puzzle_ids[row] = self.puzzle_ids[puzzle];
+        code
+    }
+
+    /// Writes example `k` of a puzzle into a row of a batch, augmented at random.
+    pub(crate) fn draw_example(
+        &self,
+        puzzle: usize,
+        k: usize,
+        batch: &mut PuzzleBatch,
+        row: usize,
+        rng: &mut DrawRng,
+    ) {
+        let code = self.read_example(puzzle, k, batch, row);
+        let drawn = Drawn {
+            puzzle,
+            example: k,
+            code,
+        };
+        let seq_len = self.info.seq_len;
+        let inputs = &mut batch.inputs[row * seq_len..][..seq_len];
+        let labels = &mut batch.labels[row * seq_len..][..seq_len];
+        self.augmentation
+            .vary(&self.info, drawn, inputs, labels, rng);
+    }
+
+    /// Stored row and code of example `k` of a puzzle.
+    fn stored(&self, puzzle: usize, k: usize) -> (usize, u32) {
+        match &self.derived {
+            None => (self.first_row + self.puzzle_offsets[puzzle] as usize + k, 0),
+            Some(derived) => {
+                let Derived { first_row, code } = derived[puzzle];
+                (first_row as usize + k, code)
+            }
+        }
+    }
+
+    fn puzzle_of(&self, example: usize) -> usize {
+        self.puzzle_offsets
+            .partition_point(|&o| o as usize <= example)
+            - 1
+    }
+
+    /// Whether offsets and ids agree with each other, `info` and the number of stored rows.
+    pub(crate) fn check_offsets(&self, num_rows: usize) -> Result<(), DataError> {
+        check_offsets(
+            "puzzle_indices",
+            &self.puzzle_offsets,
+            self.puzzle_ids.len(),
+            num_rows,
+        )?;
+        let groups = self.group_offsets.len().saturating_sub(1);
+        check_offsets(
+            "group_indices",
+            &self.group_offsets,
+            groups,
+            self.puzzle_ids.len(),
+        )?;
+        let ids = self.info.num_puzzle_ids;
+        if let Some(at) = self.puzzle_ids.iter().position(|&id| id as usize >= ids) {
+            let what = format!("puzzle_identifiers[{at}]");
+            return Err(DataError::mismatch(
+                what,
+                format!("below {ids}"),
+                self.puzzle_ids[at],
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether offsets start at 0, never fall and end at `last`.
+pub(crate) fn check_offsets(
+    name: &str,
+    offsets: &[u32],
+    items: usize,
+    last: usize,
+) -> Result<(), DataError> {
+    if offsets.len() != items + 1 {
+        let expected = format!("{} offsets", items + 1);
+        return Err(DataError::mismatch(name, expected, offsets.len()));
+    }
+    if offsets[0] != 0 {
+        return Err(DataError::mismatch(format!("{name}[0]"), 0, offsets[0]));
+    }
+    if let Some(at) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
+        let expected = format!("at least {}", offsets[at]);
+        return Err(DataError::mismatch(
+            format!("{name}[{}]", at + 1),
+            expected,
+            offsets[at + 1],
+        ));
+    }
+    match offsets[items] as usize {
+        found if found == last => Ok(()),
+        found => Err(DataError::mismatch(format!("{name}[{items}]"), last, found)),
+    }
+}
+
+/// Whether tokens are below V, or where labels, ignored.
+pub(crate) fn check_tokens(
+    info: &SetInfo,
+    name: &str,
+    tokens: &[u8],
+    labels: bool,
+) -> Result<(), DataError> {
+    let bad = |&t: &u8| usize::from(t) >= info.vocab_size && !(labels && t == IGNORED);
+    match tokens.iter().position(bad) {
+        None => Ok(()),
+        Some(at) => Err(DataError::mismatch(
+            format!("{name}[{}, {}]", at / info.seq_len, at % info.seq_len),
+            format!("a token below {}", info.vocab_size),
+            tokens[at],
+        )),
+    }
+}
+
+/// Puts [`IGNORED`] in place of the token that stands for it.
+fn unmask(labels: &mut [u8], ignored: Option<u8>) {
+    if let Some(id) = ignored {
+        for label in labels.iter_mut().filter(|label| **label == id) {
+            *label = IGNORED;
+        }
+    }
+}
