@@ -1,6 +1,7 @@
 //! How a set's examples change when they are drawn.
 
 use crate::draws::DrawRng;
+use crate::maze::{MazeAugmentation, MazeAugmenter};
 use crate::sudoku::Symmetry;
 use crate::{SetInfo, Task};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ pub enum Augmentation {
     None,
     /// By a random [`Symmetry`] of the board.
     Sudoku,
+    /// By a random symmetry of the grid, labelled anew or with the label moved along.
+    Maze(MazeAugmentation),
 }
 
 /// Which example is being drawn.
@@ -35,6 +38,7 @@ impl Augmentation {
         match self {
             Self::None => true,
             Self::Sudoku => matches!(task, Task::Sudoku(_)),
+            Self::Maze(_) => matches!(task, Task::Maze { .. }),
         }
     }
 
@@ -48,7 +52,7 @@ impl Augmentation {
         _labels: &mut [u8],
     ) {
         match self {
-            Self::None | Self::Sudoku => {}
+            Self::None | Self::Sudoku | Self::Maze(_) => {}
         }
     }
 
@@ -70,6 +74,12 @@ impl Augmentation {
                     original[..cells].copy_from_slice(tokens);
                     symmetry.apply_tokens(&original[..cells], tokens);
                 }
+            }
+            (Self::Maze(augmentation), Task::Maze { height, width }) => {
+                let mut augmenter = MazeAugmenter::new(height, width, augmentation);
+                let symmetry = augmenter.draw(rng);
+                let (question, answer) = (inputs.to_vec(), labels.to_vec());
+                augmenter.apply(symmetry, (&question, &answer), inputs, labels);
             }
             _ => {}
         }

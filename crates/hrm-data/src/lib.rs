@@ -3,9 +3,11 @@
 
 mod augmentation;
 mod batch;
+pub mod dihedral;
 mod draws;
 mod error;
 mod info;
+pub mod maze;
 mod sampler;
 mod set;
 pub mod sudoku;

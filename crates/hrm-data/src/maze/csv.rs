@@ -1,0 +1,179 @@
+//! The published text format: `source,question,answer,rating`, one maze per line, rating = cells on the path.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use super::grid::{MazePuzzle, square_side, text};
+use crate::DataError;
+
+const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
+
+/// Reads mazes from a CSV file. `shape` is their height and width; without it they must be square.
+///
+/// Fields are not trimmed: a space is an open cell. Columns other than `question` and `answer` are not needed.
+/// All mazes must have the size of the first.
+///
+/// # Errors
+/// With file and line: an unreadable file, a missing column, a malformed maze, an answer that is no path through
+/// its question.
+pub fn read_csv(path: &Path, shape: Option<(usize, usize)>) -> Result<Vec<MazePuzzle>, DataError> {
+    let file = File::open(path).map_err(|source| DataError::Read {
+        path: path.into(),
+        source,
+    })?;
+    read_csv_from(BufReader::new(file), path, shape)
+}
+
+/// [`read_csv`] from any reader; `name` stands for the file in errors.
+pub fn read_csv_from(
+    reader: impl Read,
+    name: &Path,
+    shape: Option<(usize, usize)>,
+) -> Result<Vec<MazePuzzle>, DataError> {
+    let mut reader = csv::Reader::from_reader(reader);
+    let malformed = |error: csv::Error| {
+        let line = error.position().map_or(1, csv::Position::line);
+        let found = error.to_string();
+        DataError::CsvRecord { found }.at_line(name, line)
+    };
+    let header = reader.headers().map_err(malformed)?.clone();
+    let column = |wanted: &str| {
+        header
+            .iter()
+            .position(|field| field == wanted)
+            .ok_or_else(|| {
+                DataError::CsvHeader {
+                    expected: HEADER.join(","),
+                    found: shortened(&header.iter().collect::<Vec<_>>().join(",")),
+                }
+                .at_line(name, 1)
+            })
+    };
+    let (question, answer) = (column("question")?, column("answer")?);
+    let mut shape = shape;
+    let mut puzzles = Vec::new();
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(malformed)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let parse = || {
+            // A record has as many fields as the header, or reading it failed.
+            let question = record.get(question).unwrap_or_default();
+            let answer = record.get(answer).unwrap_or_default();
+            let (height, width) = match shape {
+                Some(shape) => shape,
+                None => {
+                    let side = square_side(question)?;
+                    (side, side)
+                }
+            };
+            MazePuzzle::parse(question, answer, height, width)
+        };
+        let puzzle = parse().map_err(|error| error.at_line(name, line))?;
+        shape = Some((puzzle.maze().height(), puzzle.maze().width()));
+        puzzles.push(puzzle);
+    }
+    Ok(puzzles)
+}
+
+/// Writes mazes as a CSV file; `source` goes into the first column of each.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_csv(path: &Path, source: &str, puzzles: &[MazePuzzle]) -> Result<(), DataError> {
+    let file = File::create(path).map_err(|source| DataError::Write {
+        path: path.into(),
+        source,
+    })?;
+    write_csv_to(BufWriter::new(file), path, source, puzzles)
+}
+
+/// [`write_csv`] to any writer; `name` stands for the file in errors.
+pub fn write_csv_to(
+    writer: impl Write,
+    name: &Path,
+    source: &str,
+    puzzles: &[MazePuzzle],
+) -> Result<(), DataError> {
+    let failed = |error: std::io::Error| DataError::Write {
+        path: name.into(),
+        source: error,
+    };
+    let mut writer = csv::Writer::from_writer(writer);
+    writer
+        .write_record(HEADER)
+        .map_err(|error| failed(error.into()))?;
+    for puzzle in puzzles {
+        writer
+            .write_record([
+                source,
+                &puzzle.maze().to_text(),
+                &text(puzzle.answer()),
+                &puzzle.path_cells().to_string(),
+            ])
+            .map_err(|error| failed(error.into()))?;
+    }
+    writer.flush().map_err(failed)
+}
+
+/// A header that fits into a message.
+fn shortened(header: &str) -> String {
+    match header.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &header[..end]),
+        None => header.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maze::{MazeGenerator, MazeRecipe};
+
+    fn read(text: &str) -> Result<Vec<MazePuzzle>, String> {
+        read_csv_from(text.as_bytes(), Path::new("m.csv"), None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let puzzles: Vec<_> = MazeGenerator::new(MazeRecipe::small(), 5)
+            .unwrap()
+            .take(10)
+            .collect();
+        let mut bytes = Vec::new();
+        write_csv_to(&mut bytes, Path::new("m.csv"), "made", &puzzles).unwrap();
+        assert!(bytes.starts_with(b"source,question,answer,rating\nmade,"));
+        let read = read_csv_from(&bytes[..], Path::new("m.csv"), Some((10, 10))).unwrap();
+        assert_eq!(read, puzzles);
+    }
+
+    #[test]
+    fn spaces_at_the_ends_of_a_field_are_cells() {
+        let puzzles = read("source,question,answer,rating\nx, S#  G#  , S# oG#  ,3\n").unwrap();
+        assert_eq!(puzzles[0].maze().to_text(), " S#  G#  ");
+        assert_eq!(text(puzzles[0].answer()), " S# oG#  ");
+        assert_eq!(puzzles[0].path_cells(), 3);
+    }
+
+    #[test]
+    fn errors_say_the_line() {
+        let head = "source,question,answer,rating\nx,SG  ,SG  ,2\n";
+        assert_eq!(read(head).unwrap().len(), 1);
+        assert_eq!(
+            read(&format!("{head}x,SG#,SG#,2\n")).unwrap_err(),
+            "m.csv:3: expected 4 cells, found 3"
+        );
+        assert_eq!(
+            read(&format!("{head}x,S# G,S# G,2\n")).unwrap_err(),
+            "m.csv:3: the answer is wrong: the marked cells do not lead from S to G"
+        );
+        assert_eq!(
+            read("question,result\n").unwrap_err(),
+            "m.csv:1: expected the header `source,question,answer,rating`, found `question,result`"
+        );
+        let ragged = read(&format!("{head}x,y\n")).unwrap_err();
+        assert!(
+            ragged.starts_with("m.csv:3: malformed CSV record"),
+            "{ragged}"
+        );
+    }
+}
