@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! Features: `flex` uses fused kernels on Burn's CPU backend of that name.
+//! Features: `flex` uses fused kernels on Burn's CPU backend of that name; `store` reads and writes checkpoints.
 
 #![warn(missing_docs)]
 
@@ -33,6 +33,8 @@ mod error;
 mod init;
 mod model;
 pub mod ops;
+#[cfg(feature = "store")]
+pub mod store;
 mod weights;
 
 pub use config::{
