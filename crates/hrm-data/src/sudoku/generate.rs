@@ -1,0 +1,178 @@
+//! Makes Sudokus with one solution: a random solved board, then givens taken away in random order as long as
+//! the solution stays the only one.
+
+use super::canonical::Canonical;
+use super::solve::{any::random_solution, has_other};
+use super::{Board, Puzzle, Solver, SudokuSize};
+use crate::DataError;
+use crate::draws::{Draws, Stream};
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+/// Boards that are tried for a puzzle before the generator gives up.
+const MAX_TRIES: u64 = 20_000;
+/// Guesses after which a given of a 16x16 board is kept, its need undecided.
+const MAX_GUESSES: u64 = 2_000;
+
+/// What puzzles to make.
+///
+/// ```
+/// use hrm_data::sudoku::{Generator, SudokuSize};
+/// let puzzles = Generator::new(SudokuSize::Six).with_clues(20..=20).puzzles(3, 1)?;
+/// assert!(puzzles.iter().all(|puzzle| puzzle.question.clues() == 20));
+/// # Ok::<(), hrm_data::DataError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generator {
+    /// Side of the boards.
+    pub size: SudokuSize,
+    /// Accepted number of givens. A puzzle that is not minimal has a number drawn evenly from this range.
+    pub clues: RangeInclusive<usize>,
+    /// Whether no given may be superfluous. (At 16x16 a given stays where its need is too hard to decide.)
+    pub minimal: bool,
+    /// Accepted guesses of [`Solver`] until the first solution.
+    pub guesses: RangeInclusive<u64>,
+}
+
+impl Generator {
+    /// Minimal puzzles of any number of givens and guesses.
+    pub fn new(size: SudokuSize) -> Self {
+        Self {
+            size,
+            clues: 0..=size.num_cells(),
+            minimal: true,
+            guesses: 0..=u64::MAX,
+        }
+    }
+
+    /// Puzzles with a number of givens drawn evenly from `clues`, not minimal.
+    pub fn with_clues(mut self, clues: RangeInclusive<usize>) -> Self {
+        self.clues = clues;
+        self.minimal = false;
+        self
+    }
+
+    /// Whether no given may be superfluous.
+    pub fn with_minimal(mut self, minimal: bool) -> Self {
+        self.minimal = minimal;
+        self
+    }
+
+    /// Puzzles that take [`Solver`] so many guesses.
+    pub fn with_guesses(mut self, guesses: RangeInclusive<u64>) -> Self {
+        self.guesses = guesses;
+        self
+    }
+
+    /// Makes a puzzle. Its `rating` is the guesses of [`Solver`].
+    ///
+    /// # Errors
+    /// [`DataError::NotFound`] if many boards gave none as wished; [`DataError::Mismatch`] if the range of
+    /// givens is empty or lies above the number of cells.
+    pub fn generate(&self, rng: &mut impl Rng) -> Result<Puzzle, DataError> {
+        let cells = self.size.num_cells();
+        if self.clues.is_empty() || *self.clues.start() > cells {
+            let expected = format!("a range within 0 to {cells}");
+            return Err(DataError::mismatch(
+                "clues",
+                expected,
+                format!("{:?}", self.clues),
+            ));
+        }
+        if self.guesses.is_empty() {
+            let found = format!("{:?}", self.guesses);
+            return Err(DataError::mismatch(
+                "guesses",
+                "a range that is not empty",
+                found,
+            ));
+        }
+        for _ in 0..MAX_TRIES {
+            if let Some(puzzle) = self.attempt(rng) {
+                return Ok(puzzle);
+            }
+        }
+        Err(DataError::NotFound {
+            what: "Sudoku",
+            tries: MAX_TRIES,
+            wish: format!(
+                "{} to {} givens, {} to {} guesses",
+                self.clues.start(),
+                self.clues.end(),
+                self.guesses.start(),
+                self.guesses.end()
+            ),
+        })
+    }
+
+    /// Makes `count` puzzles, no two equal under relabelling and symmetry. Puzzle n depends on the seed, n
+    /// and the puzzles before it.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`]; [`DataError::NotFound`] also if there seem to be no more different ones.
+    pub fn puzzles(&self, count: usize, seed: u64) -> Result<Vec<Puzzle>, DataError> {
+        let draws = Draws::new(seed);
+        let mut seen = HashSet::new();
+        let mut puzzles = Vec::new();
+        let (mut draw, mut repeats) = (0, 0);
+        while puzzles.len() < count {
+            let puzzle = self.generate(&mut draws.at(Stream::Puzzle, draw))?;
+            draw += 1;
+            if seen.insert(Canonical::of(&puzzle.question, &puzzle.answer)?) {
+                puzzles.push(puzzle);
+                repeats = 0;
+            } else {
+                repeats += 1;
+                if repeats >= MAX_TRIES {
+                    return Err(DataError::NotFound {
+                        what: "new Sudoku",
+                        tries: repeats,
+                        wish: format!("{count} different puzzles, made {}", puzzles.len()),
+                    });
+                }
+            }
+        }
+        Ok(puzzles)
+    }
+
+    /// One board, one order of taking givens away; `None` if what comes out is not as wished.
+    fn attempt(&self, rng: &mut impl Rng) -> Option<Puzzle> {
+        let answer = Board::from_cells(self.size, &random_solution(self.size, rng)).ok()?;
+        let cells = self.size.num_cells();
+        let (fewest, most) = (*self.clues.start(), cells.min(*self.clues.end()));
+        let goal = match self.minimal {
+            true => 0,
+            false => rng.random_range(fewest..=most),
+        };
+        let mut order: Vec<usize> = (0..cells).collect();
+        order.shuffle(rng);
+        let mut question = answer.clone();
+        let mut clues = cells;
+        for (tried, &cell) in order.iter().enumerate() {
+            // What is left to try may not suffice.
+            if clues <= goal || clues - (cells - tried) > most {
+                break;
+            }
+            let digit = std::mem::take(&mut question.cells_mut()[cell]);
+            if has_other(&question, cell, digit, MAX_GUESSES) {
+                question.cells_mut()[cell] = digit;
+            } else {
+                clues -= 1;
+            }
+        }
+        let as_wished = if self.minimal { fewest } else { goal };
+        let most = if self.minimal { most } else { goal };
+        if !(as_wished..=most).contains(&clues) {
+            return None;
+        }
+        let guesses = Solver::new(1).solve(&question).guesses;
+        self.guesses.contains(&guesses).then(|| Puzzle {
+            source: "generated".to_owned(),
+            question,
+            answer,
+            rating: u32::try_from(guesses).ok(),
+        })
+    }
+}
