@@ -1,1 +1,20 @@
-//! Adaptive computation time for HRM and TRM: the carry, halting by Q-learning, losses
+//! Adaptive computation time for HRM and TRM: slots that think about a puzzle for as many segments as a q head decides.
+//!
+//! A [`Carry`] holds B slots. Each training step gives halted slots a new puzzle, makes one segment, decides who halts and
+//! computes the losses ([`ActConfig::step`]); the optimizer step that follows is the caller's. Halting, refill and metrics are
+//! masks on the device: nothing in a step is read back.
+
+#![warn(missing_docs)]
+
+mod act;
+mod batch;
+mod carry;
+mod loss;
+mod metrics;
+
+pub use act::{ActConfig, ActStep, HaltPolicy};
+pub use batch::Batch;
+pub use carry::Carry;
+pub use hrm_core::ops::{IGNORED_LABEL, LossKind};
+pub use loss::{Correctness, binary_cross_entropy};
+pub use metrics::{MetricSums, Metrics};

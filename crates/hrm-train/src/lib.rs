@@ -1,1 +1,32 @@
-//! Training for HRM and TRM: AdamAtan2, sparse SignSGD, schedules, EMA, exact checkpoints, evaluation
+//! Training for HRM and TRM: AdamAtan2 and sparse SignSGD, warm-up and cosine, averaged weights, checkpoints from which a run
+//! goes on exactly, evaluation.
+//!
+//! [`Trainer`] is an iterator of steps; [`Run`] is a trainer with a folder. [`TrainConfig`] says all that a run is made of, and
+//! [`Preset`] gives the published ones by name.
+
+#![warn(missing_docs)]
+
+mod checkpoint;
+mod config;
+mod ema;
+mod error;
+mod evaluate;
+mod optimizer;
+mod preset;
+mod run;
+mod schedule;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, CheckpointInfo, WeightKind};
+pub use config::TrainConfig;
+pub use ema::Ema;
+pub use error::TrainError;
+pub use evaluate::{EvalConfig, Evaluation, evaluate, wilson};
+pub use optimizer::{
+    DenseOptimizer, Moments, OptimizerConfig, PuzzleOptimizerConfig, Rule, clip_global_norm,
+    sign_sgd_rows,
+};
+pub use preset::{PRESETS, Preset};
+pub use run::{Outcome, Run, RunFile, latest_checkpoint};
+pub use schedule::Schedule;
+pub use trainer::{StepReport, TrainState, Trainer, check_data};

@@ -1,0 +1,485 @@
+//! Checkpoints: the whole state of a run in one safetensors file with a checksum, written so that a crash leaves either the
+//! old or the new one.
+//!
+//! Tensors: `model/<name>`, `ema/<name>`, `optimizer/{m,v}/<name>`, `carry/*`, `window`, with the official names of the
+//! weights. The metadata hold `state` (JSON: format, step, configuration, sampler, data) and `sha256`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
+use hrm_act::{Batch, Carry, MetricSums};
+use hrm_core::{Hrm, LatentState, Weight};
+use hrm_data::{PuzzleSet, SamplerState};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::TrainConfig;
+use crate::ema::Ema;
+use crate::error::TrainError;
+use crate::optimizer::{DenseOptimizer, Moments};
+use crate::trainer::{TrainState, Trainer};
+
+/// Format that this version writes, and the last that it reads.
+const FORMAT: u32 = 1;
+
+/// What a checkpoint says besides its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointInfo {
+    /// Format of the file.
+    pub format: u32,
+    /// Optimizer steps made.
+    pub step: u64,
+    /// The run's configuration.
+    pub config: TrainConfig,
+    /// Position of the sampler.
+    pub sampler: SamplerState,
+    /// Fingerprint of the training set.
+    pub data: String,
+}
+
+/// A checkpoint read into memory and checked.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    info: CheckpointInfo,
+    tensors: BTreeMap<String, TensorData>,
+}
+
+/// Which of a checkpoint's weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightKind {
+    /// The averaged ones where there are any, else the raw ones.
+    #[default]
+    Ema,
+    /// Those that the optimizer works on.
+    Raw,
+}
+
+impl Trainer {
+    /// Writes a checkpoint: to a temporary name beside `path`, flushed to the disk, then renamed.
+    ///
+    /// # Errors
+    /// If the device or the disk fails; a file that was at `path` is then still there.
+    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        let state = self.state();
+        let mut tensors = BTreeMap::new();
+        let mut put = |name: String, data: TensorData| tensors.insert(name, data);
+        for Weight {
+            name, shape, value, ..
+        } in state.model.weights()
+        {
+            put(format!("model/{name}"), reshaped(read(value)?, &shape));
+        }
+        if let Some(ema) = &state.ema {
+            for (name, value) in &ema.shadow {
+                put(format!("ema/{name}"), read(value.clone())?);
+            }
+        }
+        for (name, Moments { m, v }) in &state.optimizer.moments {
+            put(format!("optimizer/m/{name}"), read(m.clone())?);
+            put(format!("optimizer/v/{name}"), read(v.clone())?);
+        }
+        if let Some(carry) = &state.carry {
+            let Batch {
+                inputs,
+                labels,
+                puzzle_ids,
+                min_segments,
+            } = carry.batch.clone();
+            put("carry/z_h".into(), read(carry.latent.z_h.clone())?);
+            put("carry/z_l".into(), read(carry.latent.z_l.clone())?);
+            put("carry/segment".into(), read_int(carry.segment.clone())?);
+            put("carry/halted".into(), read_int(carry.halted.clone().int())?);
+            put("carry/inputs".into(), read_int(inputs)?);
+            put("carry/labels".into(), read_int(labels)?);
+            put("carry/puzzle_ids".into(), read_int(puzzle_ids)?);
+            put("carry/min_segments".into(), read_int(min_segments)?);
+        }
+        if let Some(window) = &state.window {
+            put("window".into(), read(window.tensor())?);
+        }
+        let info = CheckpointInfo {
+            format: FORMAT,
+            step: state.step,
+            config: self.config().clone(),
+            sampler: self.sampler().state(),
+            data: self.sampler().set().fingerprint(),
+        };
+        write(path, &info, &tensors)
+    }
+
+    /// The run of a checkpoint, exactly where it stood.
+    ///
+    /// # Errors
+    /// If the data are not those of the run, or a tensor is missing or misshapen.
+    pub fn resume(
+        checkpoint: Checkpoint,
+        set: Arc<PuzzleSet>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let found = set.fingerprint();
+        if found != checkpoint.info.data {
+            return Err(TrainError::DataChanged {
+                expected: checkpoint.info.data,
+                found,
+            });
+        }
+        let plain = device.clone().without_autodiff();
+        let mut tensors = Tensors {
+            path: &checkpoint.path,
+            tensors: checkpoint.tensors,
+        };
+        let CheckpointInfo {
+            step,
+            config,
+            sampler,
+            ..
+        } = checkpoint.info;
+        config.validate()?;
+        let fresh = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
+        let weights = fresh.weights();
+        let model = tensors.load_model(fresh, "model")?;
+        let dense = |weight: &&Weight| weight.role == hrm_core::WeightRole::Dense;
+        let mut ema = None;
+        if let Some(decay) = config.ema {
+            let mut shadow = BTreeMap::new();
+            for weight in weights.iter().filter(dense) {
+                let name = &weight.name;
+                let value = tensors.float(&format!("ema/{name}"), count(weight), &plain)?;
+                shadow.insert(name.clone(), value);
+            }
+            ema = Some(Ema { decay, shadow });
+        }
+        let mut optimizer = DenseOptimizer {
+            step,
+            ..DenseOptimizer::default()
+        };
+        let mut carry = None;
+        if step > 0 {
+            for weight in weights.iter().filter(dense) {
+                let name = &weight.name;
+                let mut moment = |kind: &str| {
+                    tensors.float(&format!("optimizer/{kind}/{name}"), count(weight), &plain)
+                };
+                let moments = Moments {
+                    m: moment("m")?,
+                    v: moment("v")?,
+                };
+                optimizer.moments.insert(name.clone(), moments);
+            }
+            carry = Some(tensors.carry(&config, &plain)?);
+        }
+        let window = match tensors.tensors.contains_key("window") {
+            true => Some(MetricSums::from_tensor(tensors.float(
+                "window",
+                [9],
+                &plain,
+            )?)),
+            false => None,
+        };
+        let state = TrainState {
+            step,
+            model,
+            optimizer,
+            ema,
+            carry,
+            window,
+        };
+        let mut trainer = Self::from_state(config, state, set, device)?;
+        trainer.sampler_mut().restore(&sampler)?;
+        Ok(trainer)
+    }
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint and checks it whole: its checksum, its format, its configuration.
+    ///
+    /// # Errors
+    /// If it can't be read, is truncated or damaged, is no checkpoint, or is of a later format.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+        let bad = |reason: String| TrainError::BadCheckpoint {
+            path: path.to_owned(),
+            reason,
+        };
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let field = |name: &str| {
+            let missing = || bad(format!("its metadata have no `{name}`"));
+            metadata.get(name).ok_or_else(missing)
+        };
+        let state = field("state")?;
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = |error: serde_json::Error| bad(format!("`state`: {error}"));
+        let Version { format } = serde_json::from_str(state).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(TrainError::NewerCheckpoint {
+                path: path.to_owned(),
+                found: format,
+                supported: FORMAT,
+            });
+        }
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let dtype = match view.dtype() {
+                Dtype::F32 => DType::F32,
+                Dtype::BF16 => DType::BF16,
+                Dtype::F16 => DType::F16,
+                Dtype::I32 => DType::I32,
+                other => return Err(bad(format!("tensor `{name}` has type {other:?}"))),
+            };
+            let data = TensorData::from_bytes(
+                Bytes::from_bytes_vec(view.data().to_vec()),
+                view.shape().to_vec(),
+                dtype,
+            );
+            tensors.insert(name.to_owned(), data);
+        }
+        let found = checksum(state, &tensors);
+        if &found != field("sha256")? {
+            return Err(bad("its checksum is wrong: the file is damaged".into()));
+        }
+        let info = serde_json::from_str(state).map_err(damaged)?;
+        Ok(Self {
+            path: path.to_owned(),
+            info,
+            tensors,
+        })
+    }
+
+    /// What it says besides its tensors.
+    pub fn info(&self) -> &CheckpointInfo {
+        &self.info
+    }
+
+    /// The model in it, plain, for evaluation and solving.
+    ///
+    /// # Errors
+    /// If a tensor is missing or misshapen.
+    pub fn model(self, kind: WeightKind, device: &Device) -> Result<Hrm, TrainError> {
+        let plain = device.clone().without_autodiff();
+        let config = &self.info.config;
+        config.validate()?;
+        let fresh = Hrm::new(&config.model, config.seed, &plain)?;
+        let averaged = config.ema.is_some() && kind == WeightKind::Ema;
+        let mut tensors = Tensors {
+            path: &self.path,
+            tensors: self.tensors,
+        };
+        let model = tensors.load_model(fresh, "model")?;
+        if !averaged {
+            return Ok(model);
+        }
+        let mut failure = None;
+        let model = model.map_weights(|name, role, value| {
+            if role != hrm_core::WeightRole::Dense {
+                return value;
+            }
+            let [n] = value.dims();
+            let device = value.device();
+            match tensors.float(&format!("ema/{name}"), [n], &device) {
+                Ok(average) => average,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    value
+                }
+            }
+        });
+        failure.map_or(Ok(model), Err)
+    }
+}
+
+/// The tensors of a checkpoint being taken out by name and shape.
+struct Tensors<'a> {
+    path: &'a Path,
+    tensors: BTreeMap<String, TensorData>,
+}
+
+impl Tensors<'_> {
+    fn take<const D: usize>(
+        &mut self,
+        name: &str,
+        count: [usize; D],
+        integer: bool,
+    ) -> Result<TensorData, TrainError> {
+        let bad = |reason| TrainError::BadCheckpoint {
+            path: self.path.to_owned(),
+            reason,
+        };
+        let data = self
+            .tensors
+            .remove(name)
+            .ok_or_else(|| bad(format!("tensor `{name}` is missing")))?;
+        let fits = data.shape().iter().product::<usize>() == count.iter().product::<usize>()
+            && (D == 1 || data.shape().as_slice() == count);
+        if !fits {
+            return Err(bad(format!(
+                "tensor `{name}` has shape {:?}, expected {count:?}",
+                data.shape()
+            )));
+        }
+        if (data.dtype() == DType::I32) != integer {
+            return Err(bad(format!("tensor `{name}` has type {:?}", data.dtype())));
+        }
+        Ok(reshaped(data, &count))
+    }
+
+    fn float<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Result<Tensor<D>, TrainError> {
+        let data = self.take(name, shape, false)?;
+        let dtype = data.dtype();
+        Ok(Tensor::from_data(data, (device, dtype)))
+    }
+
+    fn int<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Result<Tensor<D, Int>, TrainError> {
+        Ok(Tensor::from_data(self.take(name, shape, true)?, device))
+    }
+
+    fn load_model(&mut self, model: Hrm, prefix: &str) -> Result<Hrm, TrainError> {
+        let mut failure = None;
+        let model = model.map_weights(|name, _role, value| {
+            let [n] = value.dims();
+            match self.float(&format!("{prefix}/{name}"), [n], &value.device()) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    value
+                }
+            }
+        });
+        failure.map_or(Ok(model), Err)
+    }
+
+    fn carry(&mut self, config: &TrainConfig, device: &Device) -> Result<Carry, TrainError> {
+        let (b, s) = (config.batch_size, config.model.seq_len);
+        let states = [b, config.model.total_len(), config.model.hidden_size];
+        Ok(Carry {
+            latent: LatentState {
+                z_h: self.float("carry/z_h", states, device)?,
+                z_l: self.float("carry/z_l", states, device)?,
+            },
+            segment: self.int("carry/segment", [b], device)?,
+            halted: self.int("carry/halted", [b], device)?.bool(),
+            batch: Batch {
+                inputs: self.int("carry/inputs", [b, s], device)?,
+                labels: self.int("carry/labels", [b, s], device)?,
+                puzzle_ids: self.int("carry/puzzle_ids", [b], device)?,
+                min_segments: self.int("carry/min_segments", [b], device)?,
+            },
+        })
+    }
+}
+
+fn count(weight: &Weight) -> [usize; 1] {
+    [weight.shape.iter().product()]
+}
+
+fn read<const D: usize>(tensor: Tensor<D>) -> Result<TensorData, TrainError> {
+    tensor.try_into_data().map_err(TrainError::device)
+}
+
+/// Integers are written as i32 whatever the device computes with.
+fn read_int<const D: usize>(tensor: Tensor<D, Int>) -> Result<TensorData, TrainError> {
+    tensor.try_into_data_as::<i32>().map_err(TrainError::device)
+}
+
+/// The same values under another shape of as many.
+fn reshaped(data: TensorData, shape: &[usize]) -> TensorData {
+    let (bytes, _, dtype) = data.into_parts();
+    TensorData::from_bytes(bytes, shape.to_vec(), dtype)
+}
+
+/// Over all that the file says: the state, and each tensor's name, type, shape and bytes.
+fn checksum(state: &str, tensors: &BTreeMap<String, TensorData>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(state.as_bytes());
+    for (name, data) in tensors {
+        hash.update(format!(
+            "\n{name} {:?} {:?}\n",
+            data.dtype(),
+            data.shape().as_slice()
+        ));
+        hash.update(&data.bytes()[..]);
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn write(
+    path: &Path,
+    info: &CheckpointInfo,
+    tensors: &BTreeMap<String, TensorData>,
+) -> Result<(), TrainError> {
+    let bad = |reason: String| TrainError::BadFile {
+        path: path.to_owned(),
+        reason,
+    };
+    let state = serde_json::to_string(info).map_err(|error| bad(error.to_string()))?;
+    let metadata = HashMap::from([
+        ("sha256".to_owned(), checksum(&state, tensors)),
+        ("state".to_owned(), state),
+    ]);
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, data) in tensors {
+        let dtype = match data.dtype() {
+            DType::F32 => Dtype::F32,
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            DType::I32 => Dtype::I32,
+            other => return Err(bad(format!("tensor `{name}` has type {other:?}"))),
+        };
+        let view = TensorView::new(dtype, data.shape().to_vec(), data.bytes())
+            .map_err(|error| bad(error.to_string()))?;
+        views.push((name.as_str(), view));
+    }
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
+    write_whole(path, &bytes)
+}
+
+/// Writes a file so that a crash at any moment leaves the old one or the new one: to a temporary name, flushed, renamed.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary);
+        return Err(TrainError::io("write", path)(error));
+    }
+    fs::rename(&temporary, path).map_err(TrainError::io("write", path))?;
+    // The rename itself is on the disk once the folder is.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent()
+        && let Ok(folder) = File::open(folder)
+    {
+        folder.sync_all().map_err(TrainError::io("write", path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! What a run is made of: the model, halting, optimizers, schedule, batch. Saved with the run, every field can be set by name.
+
+use hrm_act::ActConfig;
+use hrm_core::HrmConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::TrainError;
+use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig};
+use crate::schedule::Schedule;
+
+/// The configuration of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The model.
+    pub model: HrmConfig,
+    /// Segments, exploration and the loss.
+    pub act: ActConfig,
+    /// The dense optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The optimizer of the puzzle table.
+    pub puzzle_optimizer: PuzzleOptimizerConfig,
+    /// Warm-up and decay of both rates.
+    pub schedule: Schedule,
+    /// Share of the old average kept at each step; none for no averaging.
+    pub ema: Option<f64>,
+    /// Largest common norm of the dense gradients; none for no clipping, as in the reference.
+    pub gradient_clip: Option<f64>,
+    /// Slots, B.
+    pub batch_size: usize,
+    /// Optimizer steps of the whole run.
+    pub steps: u64,
+    /// Seed of the weights, the sampling, the augmentation and the exploration.
+    pub seed: u64,
+    /// Whether examples are augmented as they are drawn.
+    pub augment: bool,
+    /// Steps between two reports.
+    pub log_every: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept.
+    pub keep_checkpoints: usize,
+}
+
+impl TrainConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that makes no run.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        self.model.validate()?;
+        let check = |fine: bool, field, expected, found: String| {
+            if fine {
+                Ok(())
+            } else {
+                Err(TrainError::Field {
+                    field,
+                    expected,
+                    found,
+                })
+            }
+        };
+        let positive = |field, value: f64| {
+            check(
+                value > 0.0 && value.is_finite(),
+                field,
+                "a positive number",
+                value.to_string(),
+            )
+        };
+        let not_negative = |field, value: f64| {
+            check(
+                value >= 0.0 && value.is_finite(),
+                field,
+                "zero or a positive number",
+                value.to_string(),
+            )
+        };
+        let share = |field, value: f64| {
+            check(
+                (0.0..1.0).contains(&value),
+                field,
+                "at least 0 and less than 1",
+                value.to_string(),
+            )
+        };
+        let at_least_one =
+            |field, value: u64| check(value >= 1, field, "at least 1", value.to_string());
+        positive("optimizer.lr", self.optimizer.lr)?;
+        not_negative("optimizer.weight_decay", self.optimizer.weight_decay)?;
+        share("optimizer.beta1", self.optimizer.beta1)?;
+        share("optimizer.beta2", self.optimizer.beta2)?;
+        positive("puzzle_optimizer.lr", self.puzzle_optimizer.lr)?;
+        not_negative(
+            "puzzle_optimizer.weight_decay",
+            self.puzzle_optimizer.weight_decay,
+        )?;
+        not_negative("schedule.min_ratio", self.schedule.min_ratio)?;
+        if let Some(decay) = self.ema {
+            share("ema", decay)?;
+        }
+        if let Some(norm) = self.gradient_clip {
+            positive("gradient_clip", norm)?;
+        }
+        check(
+            (0.0..=1.0).contains(&self.act.exploration),
+            "act.exploration",
+            "a probability from 0 to 1",
+            self.act.exploration.to_string(),
+        )?;
+        at_least_one("act.max_segments", u64::from(self.act.max_segments))?;
+        check(
+            self.act.max_segments <= 1 << 20,
+            "act.max_segments",
+            "at most 1048576",
+            self.act.max_segments.to_string(),
+        )?;
+        at_least_one("batch_size", self.batch_size as u64)?;
+        check(
+            self.batch_size <= 1 << 20,
+            "batch_size",
+            "at most 1048576",
+            self.batch_size.to_string(),
+        )?;
+        at_least_one("steps", self.steps)?;
+        at_least_one("log_every", self.log_every)?;
+        at_least_one("checkpoint_every", self.checkpoint_every)?;
+        at_least_one("keep_checkpoints", self.keep_checkpoints as u64)
+    }
+
+    /// Sets the field of a dotted name, such as `optimizer.lr` or `model.h_cycles`, from its JSON text; a bare word is
+    /// taken as a string.
+    ///
+    /// # Errors
+    /// A key that doesn't exist (with the nearest that do), or a value that doesn't fit.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), TrainError> {
+        let bad = |reason: String| TrainError::BadValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            reason,
+        };
+        let mut tree = serde_json::to_value(&*self).map_err(|error| bad(error.to_string()))?;
+        let parsed: Value =
+            serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let Some(field) = find(&mut tree, key) else {
+            let mut known = Vec::new();
+            keys(&tree, "", &mut known);
+            return Err(TrainError::UnknownKey {
+                key: key.to_owned(),
+                hint: nearest(key, &known),
+            });
+        };
+        *field = parsed;
+        *self = serde_json::from_value(tree).map_err(|error| bad(error.to_string()))?;
+        Ok(())
+    }
+}
+
+/// The field of a dotted name.
+fn find<'a>(tree: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    key.split('.')
+        .try_fold(tree, |tree, part| tree.get_mut(part))
+}
+
+fn keys(tree: &Value, prefix: &str, known: &mut Vec<String>) {
+    let Value::Object(map) = tree else { return };
+    for (name, value) in map {
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        keys(value, &key, known);
+        known.push(key);
+    }
+}
+
+/// "; did you mean ...?" with the keys that look most like `wanted`.
+pub(crate) fn nearest(wanted: &str, known: &[String]) -> String {
+    let likeness = |key: &str| {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        strsim::jaro_winkler(key, wanted)
+            .max(0.98 * strsim::jaro_winkler(&last(key), &last(wanted)))
+    };
+    let mut ranked: Vec<(f64, &String)> = known
+        .iter()
+        .map(|key| (likeness(key), key))
+        .filter(|(score, _)| *score > 0.8)
+        .collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let names: Vec<String> = ranked
+        .iter()
+        .take(3)
+        .map(|(_, key)| format!("`{key}`"))
+        .collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {}?", names.join(" or "))
+    }
+}

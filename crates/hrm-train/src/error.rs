@@ -1,0 +1,163 @@
+//! What can go wrong with a run.
+
+use std::path::PathBuf;
+
+/// An error of training, of a run folder or of a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The model's configuration is wanting.
+    #[error("configuration: model.{0}")]
+    Model(#[from] hrm_core::ConfigError),
+    /// The data are wanting.
+    #[error(transparent)]
+    Data(#[from] hrm_data::DataError),
+    /// A field of the configuration has a value that makes no run.
+    #[error("configuration: `{field}` must be {expected}, found {found}")]
+    Field {
+        /// Dotted name.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// A key that no configuration has.
+    #[error("configuration: there is no key `{key}`{hint}")]
+    UnknownKey {
+        /// The dotted key asked for.
+        key: String,
+        /// The nearest keys there are, as a half-sentence; may be empty.
+        hint: String,
+    },
+    /// A value that doesn't fit its key.
+    #[error("configuration: `{key}` = `{value}`: {reason}")]
+    BadValue {
+        /// The dotted key.
+        key: String,
+        /// The value given.
+        value: String,
+        /// What the configuration says of it.
+        reason: String,
+    },
+    /// A preset that doesn't exist.
+    #[error("there is no preset `{name}`; the presets are {known}")]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The data don't fit the model.
+    #[error("the data have {field} = {found}, the model was made for {expected}")]
+    DataMismatch {
+        /// What differs.
+        field: &'static str,
+        /// The model's.
+        expected: String,
+        /// The data's.
+        found: String,
+    },
+    /// The data are not those that the run was started with.
+    #[error(
+        "the training data have changed since the run was started (fingerprint {found}, expected {expected})"
+    )]
+    DataChanged {
+        /// Fingerprint in the checkpoint.
+        expected: String,
+        /// Fingerprint of the data at hand.
+        found: String,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried: read, write, create, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A run folder that is there already.
+    #[error("{path} holds a run already; resume it, or name another folder")]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that is no run.
+    #[error("{path} is no training run: {reason}")]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A run folder that another process trains in.
+    #[error("{path} is in use by another process")]
+    RunInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file that is no whole checkpoint.
+    #[error("{path} is no whole checkpoint: {reason}")]
+    BadCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint of a later version of this crate.
+    #[error("{path} has checkpoint format {found}; this version reads up to {supported}")]
+    NewerCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The last format known.
+        supported: u32,
+    },
+    /// A file of a run that can't be understood.
+    #[error("{path}: {reason}")]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, with line and column where known.
+        reason: String,
+    },
+    /// The device failed.
+    #[error("the device failed: {reason}")]
+    Device {
+        /// The backend's words.
+        reason: String,
+    },
+    /// The loss is no number any more.
+    #[error(
+        "the loss is {loss} at step {step}; a lower `optimizer.lr` or `gradient_clip` may help"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss found.
+        loss: f64,
+    },
+}
+
+impl TrainError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn device(error: impl std::fmt::Display) -> Self {
+        Self::Device {
+            reason: error.to_string(),
+        }
+    }
+}

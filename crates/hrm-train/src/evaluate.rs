@@ -1,0 +1,145 @@
+//! Evaluation as the reference does it: every puzzle thinks a fixed number of segments from the initial states.
+
+use burn::tensor::{Device, Tensor};
+use hrm_act::{Batch, Correctness};
+use hrm_core::Hrm;
+use hrm_data::PuzzleSet;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::trainer::check_data;
+
+/// How to evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvalConfig {
+    /// Puzzles computed at a time.
+    pub batch_size: usize,
+    /// Segments that each puzzle thinks.
+    pub segments: u32,
+    /// At most so many puzzles, from the start of the set.
+    pub limit: Option<usize>,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Puzzles with an answer.
+    pub puzzles: u64,
+    /// Those solved in every cell.
+    pub exact: u64,
+    /// Share of puzzles solved in every cell.
+    pub exact_accuracy: f64,
+    /// 95% confidence interval of the exact accuracy (Wilson).
+    pub exact_interval: (f64, f64),
+    /// Mean share of right cells of a puzzle.
+    pub cell_accuracy: f64,
+    /// Share of puzzles of which q_halt tells rightly whether they are solved.
+    pub q_halt_accuracy: f64,
+    /// Mean segments used.
+    pub mean_segments: f64,
+}
+
+/// Evaluates a plain model on a set; `progress` hears the puzzles done.
+///
+/// # Errors
+/// If the set doesn't fit the model, or the device fails.
+pub fn evaluate(
+    model: &Hrm,
+    set: &PuzzleSet,
+    config: &EvalConfig,
+    device: &Device,
+    mut progress: impl FnMut(usize),
+) -> Result<Evaluation, TrainError> {
+    check_data(&model.config().sizes(), set)?;
+    if config.batch_size == 0 || config.segments == 0 {
+        return Err(TrainError::Field {
+            field: "evaluation",
+            expected: "a batch size and a number of segments of at least 1",
+            found: format!("{} and {}", config.batch_size, config.segments),
+        });
+    }
+    let model = model.frozen();
+    let limit = config.limit.unwrap_or(usize::MAX);
+    let mut sums = [0.0f64; 4];
+    let mut done = 0;
+    for (rows, real) in set.batches(config.batch_size) {
+        let real = real.min(limit - done);
+        if real == 0 {
+            break;
+        }
+        let batch = Batch::from_host(&rows, device);
+        let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
+        let mut state = model.initial_state();
+        for _ in 0..config.segments {
+            state = model.advance(state, x.clone());
+        }
+        let output = model.read_out(state.z_h);
+        let correct = Correctness::of(output.logits, batch.labels);
+        let says_right = output
+            .q_halt
+            .greater_equal_scalar(0.0)
+            .equal(correct.exact.clone());
+        let table = Tensor::cat(
+            vec![
+                correct.has_valid.float(),
+                correct.exact.float(),
+                correct.cell_accuracy,
+                says_right.float(),
+            ],
+            0,
+        );
+        let values = table.try_into_vec_as::<f32>().map_err(TrainError::device)?;
+        let b = config.batch_size;
+        for row in 0..real {
+            let at = |column: usize| values.get(column * b + row).copied().map_or(0.0, f64::from);
+            let valid = at(0);
+            sums[0] += valid;
+            for (column, sum) in sums.iter_mut().enumerate().skip(1) {
+                *sum += valid * at(column);
+            }
+        }
+        done += real;
+        progress(done);
+    }
+    let [puzzles, exact, cells, q_right] = sums;
+    let share = |sum: f64| if puzzles > 0.0 { sum / puzzles } else { 0.0 };
+    Ok(Evaluation {
+        puzzles: puzzles as u64,
+        exact: exact as u64,
+        exact_accuracy: share(exact),
+        exact_interval: wilson(exact, puzzles),
+        cell_accuracy: share(cells),
+        q_halt_accuracy: share(q_right),
+        mean_segments: f64::from(config.segments),
+    })
+}
+
+/// The 95% confidence interval of a share, after Wilson: `successes` of `trials`.
+pub fn wilson(successes: f64, trials: f64) -> (f64, f64) {
+    if trials <= 0.0 {
+        return (0.0, 1.0);
+    }
+    let z = 1.959_963_984_540_054;
+    let p = successes / trials;
+    let denominator = 1.0 + z * z / trials;
+    let center = (p + z * z / (2.0 * trials)) / denominator;
+    let half = z * (p * (1.0 - p) / trials + z * z / (4.0 * trials * trials)).sqrt() / denominator;
+    ((center - half).max(0.0), (center + half).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_interval_by_hand() {
+        // 90 of 100: the textbook interval is 0.8256 to 0.9448.
+        let (low, high) = wilson(90.0, 100.0);
+        assert!(
+            (low - 0.8256).abs() < 1e-4 && (high - 0.9448).abs() < 1e-4,
+            "{low} {high}"
+        );
+        assert_eq!(wilson(0.0, 0.0), (0.0, 1.0));
+        assert!(wilson(0.0, 10.0).0 == 0.0 && wilson(10.0, 10.0).1 > 0.999);
+    }
+}

@@ -1,0 +1,257 @@
+//! Runs by name: the published recipes (reference programs and papers) and small ones for a CPU.
+
+use hrm_act::{ActConfig, LossKind};
+use hrm_core::{
+    ComputeType, GradientSpan, HaltHead, HrmConfig, Levels, MixerKind, PositionKind, Sizes,
+};
+use hrm_data::PuzzleSet;
+
+use crate::config::{TrainConfig, nearest};
+use crate::error::TrainError;
+use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
+use crate::schedule::Schedule;
+
+/// A named recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    make: fn(Sizes) -> Recipe,
+}
+
+/// A configuration whose length is given in epochs.
+struct Recipe {
+    config: TrainConfig,
+    epochs: Option<f64>,
+}
+
+/// All presets.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "hrm-sudoku-1k",
+        about: "HRM, 27M parameters, Sudoku-Extreme with 1,000 examples, batch 768",
+        make: |sizes| published(HrmConfig::hrm(sizes), 20_000.0, 1.0, 1e-4),
+    },
+    Preset {
+        name: "hrm-sudoku-1k-1gpu",
+        about: "the same for one GPU: batch 384, lr 7e-5",
+        make: |sizes| {
+            let mut recipe = published(HrmConfig::hrm(sizes), 20_000.0, 1.0, 7e-5);
+            recipe.config.batch_size = 384;
+            recipe.config.optimizer.lr = 7e-5;
+            recipe
+        },
+    },
+    Preset {
+        name: "hrm-maze-1k",
+        about: "HRM, 30x30 mazes with 1,000 examples",
+        make: |sizes| published(HrmConfig::hrm(sizes), 20_000.0, 1.0, 1e-4),
+    },
+    Preset {
+        name: "hrm-arc-1",
+        about: "HRM, ARC-AGI-1",
+        make: |sizes| published(HrmConfig::hrm(sizes), 100_000.0, 0.1, 1e-2),
+    },
+    Preset {
+        name: "hrm-arc-2",
+        about: "HRM, ARC-AGI-2",
+        make: |sizes| published(HrmConfig::hrm(sizes), 100_000.0, 0.1, 1e-2),
+    },
+    Preset {
+        name: "hrm-sudoku-full",
+        about: "HRM, the whole Sudoku-Extreme set: 8 fast updates a cycle, learned positions, softmax",
+        make: |sizes| {
+            let model = HrmConfig {
+                l_cycles: 8,
+                position: PositionKind::Learned,
+                ..HrmConfig::hrm(sizes)
+            };
+            let mut recipe = published(model, 100.0, 0.1, 3e-4);
+            recipe.config.act.max_segments = 8;
+            recipe.config.act.loss = LossKind::Softmax;
+            recipe.config.batch_size = 2304;
+            recipe.config.optimizer.lr = 3e-4;
+            recipe.config.schedule.min_ratio = 0.1;
+            recipe
+        },
+    },
+    Preset {
+        name: "trm-sudoku-mlp",
+        about: "TRM with the MLP mixer, 5M parameters, Sudoku-Extreme with 1,000 examples",
+        make: |sizes| published_trm(HrmConfig::trm_mlp(sizes), 50_000.0, 1.0, 1e-4),
+    },
+    Preset {
+        name: "trm-sudoku",
+        about: "TRM with attention, Sudoku-Extreme with 1,000 examples",
+        make: |sizes| published_trm(HrmConfig::trm(sizes), 50_000.0, 1.0, 1e-4),
+    },
+    Preset {
+        name: "trm-maze",
+        about: "TRM, 30x30 mazes with 1,000 examples",
+        make: |sizes| published_trm(trm_4(sizes), 50_000.0, 1.0, 1e-4),
+    },
+    Preset {
+        name: "trm-arc-1",
+        about: "TRM, ARC-AGI-1",
+        make: |sizes| published_trm(trm_4(sizes), 100_000.0, 0.1, 1e-2),
+    },
+    Preset {
+        name: "trm-arc-2",
+        about: "TRM, ARC-AGI-2",
+        make: |sizes| published_trm(trm_4(sizes), 100_000.0, 0.1, 1e-2),
+    },
+    Preset {
+        name: "trm-small",
+        about: "a small TRM with attention that a CPU trains in minutes",
+        make: |sizes| small(small_trm(sizes)),
+    },
+    Preset {
+        name: "trm-small-mlp",
+        about: "a small TRM with the MLP mixer that a CPU trains in minutes",
+        make: |sizes| {
+            small(HrmConfig {
+                mixer: MixerKind::Mlp,
+                position: PositionKind::None,
+                ..small_trm(sizes)
+            })
+        },
+    },
+    Preset {
+        name: "hrm-small",
+        about: "a small HRM (two levels, one-step gradient) for a CPU",
+        make: |sizes| {
+            small(HrmConfig {
+                levels: Levels::Separate {
+                    h_layers: 2,
+                    l_layers: 2,
+                },
+                gradient: GradientSpan::LastUpdate,
+                halt_head: HaltHead::QLearning,
+                h_cycles: 2,
+                l_cycles: 2,
+                ..small_trm(sizes)
+            })
+        },
+    },
+];
+
+impl Preset {
+    /// The preset of a name.
+    ///
+    /// # Errors
+    /// An unknown name, with the names there are.
+    pub fn by_name(name: &str) -> Result<Self, TrainError> {
+        PRESETS
+            .iter()
+            .copied()
+            .find(|preset| preset.name == name)
+            .ok_or_else(|| {
+                let names: Vec<String> = PRESETS.iter().map(|p| p.name.to_owned()).collect();
+                TrainError::UnknownPreset {
+                    name: name.to_owned(),
+                    known: format!("{}{}", names.join(", "), nearest(name, &names)),
+                }
+            })
+    }
+
+    /// The recipe's configuration for a training set: its sizes, and its epochs turned into steps.
+    pub fn config(&self, set: &PuzzleSet) -> TrainConfig {
+        let info = set.info();
+        let sizes = Sizes {
+            seq_len: info.seq_len,
+            vocab_size: info.vocab_size,
+            num_puzzle_ids: info.num_puzzle_ids,
+        };
+        let Recipe { mut config, epochs } = (self.make)(sizes);
+        if let Some(epochs) = epochs {
+            let examples = epochs * set.num_groups() as f64 * set.mean_puzzle_examples();
+            config.steps = ((examples / config.batch_size as f64) as u64).max(1);
+        }
+        config
+    }
+}
+
+fn published(model: HrmConfig, epochs: f64, weight_decay: f64, puzzle_lr: f64) -> Recipe {
+    Recipe {
+        config: TrainConfig {
+            model: HrmConfig {
+                compute: ComputeType::Bf16,
+                ..model
+            },
+            act: ActConfig::published(),
+            optimizer: OptimizerConfig {
+                rule: Rule::AdamAtan2,
+                lr: 1e-4,
+                weight_decay,
+                beta1: 0.9,
+                beta2: 0.95,
+            },
+            puzzle_optimizer: PuzzleOptimizerConfig {
+                lr: puzzle_lr,
+                weight_decay,
+            },
+            schedule: Schedule {
+                warmup_steps: 2000,
+                min_ratio: 1.0,
+            },
+            ema: None,
+            gradient_clip: None,
+            batch_size: 768,
+            steps: 1,
+            seed: 0,
+            augment: true,
+            log_every: 50,
+            checkpoint_every: 1000,
+            keep_checkpoints: 2,
+        },
+        epochs: Some(epochs),
+    }
+}
+
+fn published_trm(model: HrmConfig, epochs: f64, weight_decay: f64, puzzle_lr: f64) -> Recipe {
+    let mut recipe = published(model, epochs, weight_decay, puzzle_lr);
+    recipe.config.ema = Some(0.999);
+    recipe
+}
+
+fn trm_4(sizes: Sizes) -> HrmConfig {
+    HrmConfig {
+        l_cycles: 4,
+        ..HrmConfig::trm(sizes)
+    }
+}
+
+fn small_trm(sizes: Sizes) -> HrmConfig {
+    HrmConfig {
+        hidden_size: 96,
+        num_heads: 4,
+        h_cycles: 1,
+        l_cycles: 3,
+        puzzle_embedding: Some(hrm_core::PuzzleEmbeddingConfig {
+            dim: 96,
+            positions: None,
+        }),
+        ..HrmConfig::trm(sizes)
+    }
+}
+
+fn small(model: HrmConfig) -> Recipe {
+    let mut recipe = published(model, 1.0, 0.1, 1e-3);
+    let config = &mut recipe.config;
+    config.model.compute = ComputeType::F32;
+    config.act.max_segments = 6;
+    config.optimizer.lr = 1e-3;
+    config.schedule = Schedule {
+        warmup_steps: 50,
+        min_ratio: 0.1,
+    };
+    config.ema = Some(0.99);
+    config.batch_size = 48;
+    config.steps = 2000;
+    config.log_every = 10;
+    config.checkpoint_every = 500;
+    recipe.epochs = None;
+    recipe
+}

@@ -1,0 +1,311 @@
+//! The trainer: an iterator of steps over a state that can be saved whole.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use hrm_act::{ActStep, Batch, Carry, MetricSums, Metrics};
+use hrm_core::{Hrm, Sizes};
+use hrm_data::{Exploration, PuzzleSet, Sampler, SamplerConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::config::TrainConfig;
+use crate::ema::Ema;
+use crate::error::TrainError;
+use crate::optimizer::{DenseOptimizer, clip_global_norm, sign_sgd_rows};
+
+/// All that a run is at a step, but for the sampler's position.
+#[derive(Clone, Debug)]
+pub struct TrainState {
+    /// Optimizer steps made.
+    pub step: u64,
+    /// The model, trainable.
+    pub model: Hrm,
+    /// Moments of the dense weights.
+    pub optimizer: DenseOptimizer,
+    /// Averaged weights, where the configuration asks for them.
+    pub ema: Option<Ema>,
+    /// The slots; none before the first step.
+    pub carry: Option<Carry>,
+    /// Sums since the last report, on the device.
+    pub(crate) window: Option<MetricSums>,
+}
+
+/// What a step tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Optimizer steps made, counted from 1.
+    pub step: u64,
+    /// Epochs of the training set drawn.
+    pub epoch: f64,
+    /// Learning rate of the dense weights in this step.
+    pub lr: f64,
+    /// Metrics of all steps since the last report, every `log_every` steps: only then the device is waited for.
+    pub metrics: Option<Metrics>,
+}
+
+/// A step that panicked leaves a trainer without state, which can't be used any more.
+const BETWEEN_STEPS: &str = "the trainer has its state between steps";
+
+/// Trains a model. Each call of [`Iterator::next`] makes one optimizer step, until the configured number is reached.
+#[derive(Debug)]
+pub struct Trainer {
+    config: TrainConfig,
+    /// Taken out during a step only.
+    state: Option<TrainState>,
+    sampler: Sampler,
+    device: Device,
+}
+
+impl Trainer {
+    /// A new run: fresh weights, empty slots.
+    ///
+    /// # Errors
+    /// If the configuration is wanting, or the data don't fit it.
+    pub fn new(
+        config: TrainConfig,
+        set: Arc<PuzzleSet>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        let model = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
+        Self::with_model(config, model, set, device)
+    }
+
+    /// A new run from the weights of a model, such as an imported one.
+    ///
+    /// # Errors
+    /// If the configuration is wanting, is not that of the model, or the data don't fit it.
+    pub fn with_model(
+        config: TrainConfig,
+        model: Hrm,
+        set: Arc<PuzzleSet>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        if model.config() != &config.model {
+            return Err(TrainError::Field {
+                field: "model",
+                expected: "the configuration of the model at hand",
+                found: "another".to_owned(),
+            });
+        }
+        let ema = config.ema.map(|decay| Ema::new(decay, &model));
+        let state = TrainState {
+            step: 0,
+            model,
+            optimizer: DenseOptimizer::default(),
+            ema,
+            carry: None,
+            window: None,
+        };
+        Self::from_state(config, state, set, device)
+    }
+
+    pub(crate) fn from_state(
+        config: TrainConfig,
+        state: TrainState,
+        set: Arc<PuzzleSet>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        check_data(&config.model.sizes(), &set)?;
+        let max_segments = config.act.max_segments;
+        let exploration =
+            (max_segments > 1 && config.act.exploration > 0.0).then_some(Exploration {
+                probability: config.act.exploration,
+                max_segments,
+            });
+        let sampler = Sampler::new(
+            set,
+            SamplerConfig {
+                batch_size: config.batch_size,
+                seed: config.seed,
+                augment: config.augment,
+                exploration,
+            },
+        )?;
+        Ok(Self {
+            config,
+            state: Some(state),
+            sampler,
+            device: device.clone().without_autodiff(),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Changes the number of steps of the whole run; the cosine of the schedule follows it.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.config.steps = steps;
+    }
+
+    /// The state after the last step.
+    pub fn state(&self) -> &TrainState {
+        self.state.as_ref().expect(BETWEEN_STEPS)
+    }
+
+    /// The sampler, whose position is part of a checkpoint.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    pub(crate) fn sampler_mut(&mut self) -> &mut Sampler {
+        &mut self.sampler
+    }
+
+    /// The model that evaluation uses: averaged where the run averages, plain.
+    pub fn eval_model(&self) -> Hrm {
+        let state = self.state();
+        match &state.ema {
+            Some(ema) => ema.apply(&state.model),
+            None => state.model.frozen(),
+        }
+    }
+
+    /// One optimizer step on the next batch of the sampler.
+    ///
+    /// # Errors
+    /// If the loss of the steps reported is no number, or the device fails.
+    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        let batch = Batch::from_host(&self.sampler.next_batch(), &self.device);
+        let lr = self.step_on(batch);
+        let step = self.state().step;
+        let mut metrics = None;
+        if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
+            metrics = self.read_window()?;
+        }
+        Ok(StepReport {
+            step,
+            epoch: self.sampler.epoch(),
+            lr,
+            metrics,
+        })
+    }
+
+    fn read_window(&mut self) -> Result<Option<Metrics>, TrainError> {
+        let window = self.state.as_mut().and_then(|state| state.window.take());
+        let Some(window) = window else {
+            return Ok(None);
+        };
+        let metrics = window.read().map_err(TrainError::device)?;
+        let loss = metrics.loss();
+        if loss.is_finite() {
+            Ok(Some(metrics))
+        } else {
+            Err(TrainError::Diverged {
+                step: self.state().step,
+                loss,
+            })
+        }
+    }
+
+    /// One optimizer step on a batch of the caller's; gives the learning rate used. Waits for nothing.
+    pub fn step_on(&mut self, batch: Batch) -> f64 {
+        let state = self.state.take().expect(BETWEEN_STEPS);
+        let (mut state, lr, metrics) = state.train(&self.config, batch);
+        state.window = Some(match state.window.take() {
+            Some(window) => window.add(metrics),
+            None => metrics,
+        });
+        self.state = Some(state);
+        lr
+    }
+}
+
+impl TrainState {
+    /// One segment, one backward pass, one update.
+    ///
+    /// The state is moved through, so that its buffers are no one else's and can be updated in place.
+    fn train(mut self, config: &TrainConfig, batch: Batch) -> (Self, f64, MetricSums) {
+        let factor = config.schedule.factor(self.step + 1, config.steps);
+        let lr = config.optimizer.lr * factor;
+        let carry = match self.carry.take() {
+            Some(carry) => carry,
+            None => Carry::empty(&self.model, &batch),
+        };
+        let ActStep {
+            carry,
+            loss,
+            puzzle_rows,
+            metrics,
+            ..
+        } = config
+            .act
+            .step(&self.model, carry, batch, config.batch_size);
+        let mut gradients = loss.backward();
+        drop(loss);
+        let row_gradient = puzzle_rows.and_then(|rows| rows.grad_remove(&mut gradients));
+        let mut dense = self.model.take_gradients(&mut gradients);
+        drop(gradients);
+        if let Some(max_norm) = config.gradient_clip {
+            dense = clip_global_norm(dense, max_norm);
+        }
+        let mut model = self
+            .optimizer
+            .step(&config.optimizer, lr, self.model, dense);
+        if let (Some(gradient), Some(table)) = (row_gradient, model.puzzle_emb.take()) {
+            let ids = carry.batch.puzzle_ids.clone();
+            let rate = config.puzzle_optimizer.lr * factor;
+            let decay = config.puzzle_optimizer.weight_decay;
+            model.puzzle_emb = Some(table.map(|table| {
+                let autodiff = table.is_autodiff();
+                let table = sign_sgd_rows(table.without_autodiff(), ids, gradient, rate, decay);
+                if autodiff { table.autodiff() } else { table }
+            }));
+        }
+        self.model = model;
+        if let Some(ema) = &mut self.ema {
+            ema.update(&self.model);
+        }
+        self.carry = Some(carry);
+        self.step += 1;
+        (self, lr, metrics)
+    }
+}
+
+impl Iterator for Trainer {
+    type Item = Result<StepReport, TrainError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.state().step < self.config.steps).then(|| self.step())
+    }
+}
+
+/// Refuses data of other sizes than the model's.
+///
+/// # Errors
+/// The first size that differs; the model may know more puzzle ids than the data use.
+pub fn check_data(sizes: &Sizes, set: &PuzzleSet) -> Result<(), TrainError> {
+    let info = set.info();
+    let check = |fine: bool, field, expected: usize, found: usize| {
+        if fine {
+            Ok(())
+        } else {
+            Err(TrainError::DataMismatch {
+                field,
+                expected: expected.to_string(),
+                found: found.to_string(),
+            })
+        }
+    };
+    check(
+        sizes.seq_len == info.seq_len,
+        "seq_len",
+        sizes.seq_len,
+        info.seq_len,
+    )?;
+    check(
+        sizes.vocab_size == info.vocab_size,
+        "vocab_size",
+        sizes.vocab_size,
+        info.vocab_size,
+    )?;
+    check(
+        sizes.num_puzzle_ids >= info.num_puzzle_ids,
+        "num_puzzle_ids",
+        sizes.num_puzzle_ids,
+        info.num_puzzle_ids,
+    )
+}
