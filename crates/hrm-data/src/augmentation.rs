@@ -1,9 +1,10 @@
 //! How a set's examples change when they are drawn.
 
+use crate::arc::{self, ArcAugmentation};
 use crate::draws::DrawRng;
 use crate::maze::{MazeAugmentation, MazeAugmenter};
 use crate::sudoku::Symmetry;
-use crate::{SetInfo, Task};
+use crate::{IGNORED, SetInfo, Task};
 use serde::{Deserialize, Serialize};
 
 /// How the sampler changes an example that it draws; the set itself holds the originals.
@@ -18,18 +19,31 @@ pub enum Augmentation {
     Sudoku,
     /// By a random symmetry of the grid, labelled anew or with the label moved along.
     Maze(MazeAugmentation),
+    /// The puzzles are ARC originals under colour permutations and symmetries (the code of a derived puzzle says
+    /// which); nothing is drawn beyond them.
+    Arc,
+    /// As [`Augmentation::Arc`], and the grids are moved on their canvas, but for one example of each puzzle.
+    ArcTranslated,
 }
 
 /// Which example is being drawn.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "not every task asks which example it is")]
 pub(crate) struct Drawn {
-    /// Puzzle within the set.
-    pub puzzle: usize,
+    /// Id of its puzzle.
+    pub puzzle_id: u32,
     /// Example within the puzzle.
     pub example: usize,
-    /// Code of the derived puzzle, 0 for an original.
-    pub code: u32,
+    /// Examples of the puzzle.
+    pub examples: usize,
+}
+
+impl Drawn {
+    /// Whether this is the one example of its puzzle that is not moved: always the same, another one in
+    /// another puzzle.
+    fn stays(self) -> bool {
+        let scattered = u64::from(self.puzzle_id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        scattered as usize % self.examples == self.example
+    }
 }
 
 impl Augmentation {
@@ -39,20 +53,18 @@ impl Augmentation {
             Self::None => true,
             Self::Sudoku => matches!(task, Task::Sudoku(_)),
             Self::Maze(_) => matches!(task, Task::Maze { .. }),
+            Self::Arc | Self::ArcTranslated => task == Task::Arc,
         }
     }
 
     /// Turns an original's tokens, `[S]` each, into those of the derived puzzle `code`, which is not 0.
     /// Always the same for the same code.
-    pub(crate) fn derive(
-        self,
-        _info: &SetInfo,
-        _code: u32,
-        _inputs: &mut [u8],
-        _labels: &mut [u8],
-    ) {
-        match self {
-            Self::None | Self::Sudoku | Self::Maze(_) => {}
+    pub(crate) fn derive(self, info: &SetInfo, code: u32, inputs: &mut [u8], labels: &mut [u8]) {
+        if info.task == Task::Arc
+            && let Some(augmentation) = ArcAugmentation::from_code(code)
+        {
+            arc::canvas::augment(&augmentation, info.pad_id, inputs);
+            arc::canvas::augment(&augmentation, IGNORED, labels);
         }
     }
 
@@ -60,7 +72,7 @@ impl Augmentation {
     pub(crate) fn vary(
         self,
         info: &SetInfo,
-        _drawn: Drawn,
+        drawn: Drawn,
         inputs: &mut [u8],
         labels: &mut [u8],
         rng: &mut DrawRng,
@@ -80,6 +92,11 @@ impl Augmentation {
                 let symmetry = augmenter.draw(rng);
                 let (question, answer) = (inputs.to_vec(), labels.to_vec());
                 augmenter.apply(symmetry, (&question, &answer), inputs, labels);
+            }
+            (Self::ArcTranslated, Task::Arc) => {
+                if !drawn.stays() {
+                    arc::canvas::translate((inputs, info.pad_id), (labels, IGNORED), rng);
+                }
             }
             _ => {}
         }

@@ -198,6 +198,20 @@ pub enum DataError {
         /// What is wrong with it.
         flaw: String,
     },
+    /// A grid of an ARC task is malformed.
+    #[error("grid: expected {expected}, found {found}")]
+    ArcGrid {
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The colours of an ARC augmentation, or of a puzzle's name, are no permutation.
+    #[error("expected a permutation of the colours 0 to 9 that keeps 0, found {found}")]
+    ArcColours {
+        /// The new colours of 0 to 9.
+        found: String,
+    },
     /// A generator found no puzzle that meets the wish.
     #[error("found no {what} after {tries} tries; expected one within {wish}")]
     NotFound {

@@ -1,11 +1,13 @@
 //! Puzzles for reasoning models: Sudoku, mazes and ARC; generators, augmentation, verifiers and a seeded
 //! sampler. Host arrays only.
 
+pub mod arc;
 mod augmentation;
 mod batch;
 pub mod dihedral;
 mod draws;
 mod error;
+mod identifiers;
 mod info;
 pub mod maze;
 mod sampler;
@@ -16,6 +18,7 @@ mod tokens;
 pub use augmentation::Augmentation;
 pub use batch::{IGNORED, PuzzleBatch};
 pub use error::DataError;
+pub use identifiers::Identifiers;
 pub use info::{SetInfo, Task};
 pub use sampler::{Exploration, Sampler, SamplerConfig, SamplerState};
 pub use set::{Example, PuzzleSet, SetArrays};

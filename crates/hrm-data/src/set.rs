@@ -4,11 +4,10 @@ use crate::augmentation::{Augmentation, Drawn};
 use crate::draws::DrawRng;
 use crate::sudoku::{Puzzle, SudokuSize};
 use crate::tokens::Tokens;
-use crate::{DataError, IGNORED, PuzzleBatch, SetInfo};
+use crate::{DataError, IGNORED, Identifiers, PuzzleBatch, SetInfo};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Examples, grouped into puzzles (what has one puzzle id) and these into groups (an original and its
 /// augmentations). Cloning shares the tokens.
@@ -27,7 +26,7 @@ pub struct PuzzleSet {
     pub(crate) puzzle_offsets: Vec<u32>,
     pub(crate) group_offsets: Vec<u32>,
     pub(crate) derived: Option<Vec<Derived>>,
-    pub(crate) identifiers: Option<Arc<Vec<String>>>,
+    pub(crate) identifiers: Option<Identifiers>,
     pub(crate) layout: Layout,
 }
 
@@ -189,7 +188,8 @@ impl PuzzleSet {
     ///
     /// # Errors
     /// [`DataError::Mismatch`] if their number is not `info().num_puzzle_ids`.
-    pub fn with_identifiers(mut self, names: Arc<Vec<String>>) -> Result<Self, DataError> {
+    pub fn with_identifiers(mut self, names: impl Into<Identifiers>) -> Result<Self, DataError> {
+        let names = names.into();
         if names.len() != self.info.num_puzzle_ids {
             let expected = self.info.num_puzzle_ids;
             return Err(DataError::mismatch("identifiers", expected, names.len()));
@@ -209,8 +209,8 @@ impl PuzzleSet {
     }
 
     /// Names of the puzzle ids, where the set has them: index = id.
-    pub fn identifiers(&self) -> Option<&[String]> {
-        self.identifiers.as_deref().map(Vec::as_slice)
+    pub fn identifiers(&self) -> Option<&Identifiers> {
+        self.identifiers.as_ref()
     }
 
     /// Number of groups: originals with their augmentations.
@@ -378,14 +378,14 @@ impl PuzzleSet {
         PuzzleBatch::blank(batch_size, info.seq_len, info.pad_id, info.blank_puzzle_id)
     }
 
-    /// Writes example `k` of a puzzle into a row of a batch, not augmented. Returns the puzzle's code.
+    /// Writes example `k` of a puzzle into a row of a batch, not augmented.
     pub(crate) fn read_example(
         &self,
         puzzle: usize,
         k: usize,
         batch: &mut PuzzleBatch,
         row: usize,
-    ) -> u32 {
+    ) {
         let seq_len = self.info.seq_len;
         let (stored, code) = self.stored(puzzle, k);
         let inputs = &mut batch.inputs[row * seq_len..][..seq_len];
@@ -398,7 +398,6 @@ impl PuzzleSet {
             self.augmentation.derive(&self.info, code, inputs, labels);
         }
         batch.puzzle_ids[row] = self.puzzle_ids[puzzle];
-        code
     }
 
     /// Writes example `k` of a puzzle into a row of a batch, augmented at random.
@@ -410,11 +409,11 @@ impl PuzzleSet {
         row: usize,
         rng: &mut DrawRng,
     ) {
-        let code = self.read_example(puzzle, k, batch, row);
+        self.read_example(puzzle, k, batch, row);
         let drawn = Drawn {
-            puzzle,
+            puzzle_id: self.puzzle_ids[puzzle],
             example: k,
-            code,
+            examples: self.puzzle(puzzle).len(),
         };
         let seq_len = self.info.seq_len;
         let inputs = &mut batch.inputs[row * seq_len..][..seq_len];
