@@ -47,6 +47,16 @@ impl Drawn {
 }
 
 impl Augmentation {
+    /// How original puzzles of a task are augmented when nothing else is said.
+    #[cfg(feature = "fs")]
+    pub(crate) fn of_originals(task: Task) -> Self {
+        match task {
+            Task::Sudoku(_) => Self::Sudoku,
+            Task::Maze { .. } => Self::Maze(MazeAugmentation::default()),
+            Task::Arc | Task::Other => Self::None,
+        }
+    }
+
     /// Whether the augmentation fits the task.
     pub(crate) fn fits(self, task: Task) -> bool {
         match self {

@@ -7,9 +7,13 @@ mod batch;
 pub mod dihedral;
 mod draws;
 mod error;
+#[cfg(feature = "fs")]
+mod folder;
 mod identifiers;
 mod info;
 pub mod maze;
+#[cfg(feature = "fs")]
+mod npy;
 mod sampler;
 mod set;
 pub mod sudoku;
@@ -18,6 +22,8 @@ mod tokens;
 pub use augmentation::Augmentation;
 pub use batch::{IGNORED, PuzzleBatch};
 pub use error::DataError;
+#[cfg(feature = "fs")]
+pub use folder::{Provenance, SourceFile};
 pub use identifiers::Identifiers;
 pub use info::{SetInfo, Task};
 pub use sampler::{Exploration, Sampler, SamplerConfig, SamplerState};

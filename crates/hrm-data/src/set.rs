@@ -8,6 +8,7 @@ use crate::{DataError, IGNORED, Identifiers, PuzzleBatch, SetInfo};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Examples, grouped into puzzles (what has one puzzle id) and these into groups (an original and its
 /// augmentations). Cloning shares the tokens.
@@ -26,8 +27,11 @@ pub struct PuzzleSet {
     pub(crate) puzzle_offsets: Vec<u32>,
     pub(crate) group_offsets: Vec<u32>,
     pub(crate) derived: Option<Vec<Derived>>,
-    pub(crate) identifiers: Option<Identifiers>,
-    pub(crate) layout: Layout,
+    pub(crate) identifiers: Option<Arc<Identifiers>>,
+    #[cfg(feature = "fs")]
+    pub(crate) provenance: Option<Arc<crate::folder::Provenance>>,
+    #[cfg(feature = "fs")]
+    pub(crate) layout: crate::folder::Layout,
 }
 
 /// A puzzle that is an original under a transformation: its examples are the rows from `first_row` on.
@@ -38,22 +42,15 @@ pub(crate) struct Derived {
     pub code: u32,
 }
 
-/// How the set was stored, so that it is written back the same way.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Layout {
-    /// Element types of the files of inputs and labels; `None` lets the writer choose.
-    pub inputs: Option<ElementType>,
-    pub labels: Option<ElementType>,
-    /// Names of the sets and how many groups each has; empty means one set named `all`.
-    pub parts: Vec<(String, usize)>,
-}
-
-/// Element type of a token array in a file.
+/// A puzzle to derive from a stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ElementType {
-    U8,
-    I32,
-    I64,
+pub(crate) struct DerivedPuzzle {
+    /// Index of the stored puzzle.
+    pub original: u32,
+    /// As in [`Derived`].
+    pub code: u32,
+    /// Its own puzzle id.
+    pub puzzle_id: u32,
 }
 
 /// The arrays of a set made in memory, before they are checked.
@@ -107,13 +104,14 @@ impl PuzzleSet {
         Self::from_arrays(info, arrays)
     }
 
-    /// A set of puzzles and groups, without augmentation.
+    /// A set of puzzles and groups, without augmentation. Labels equal to `info.ignore_label_id` become
+    /// [`IGNORED`].
     ///
     /// # Errors
     /// [`DataError::Mismatch`] on lengths, offsets, ids or tokens that do not fit each other or `info`.
     pub fn from_arrays(info: SetInfo, arrays: SetArrays) -> Result<Self, DataError> {
         info.validate()?;
-        if arrays.inputs.len() % info.seq_len != 0 {
+        if !arrays.inputs.len().is_multiple_of(info.seq_len) {
             let expected = format!("a multiple of seq_len {}", info.seq_len);
             return Err(DataError::mismatch("inputs", expected, arrays.inputs.len()));
         }
@@ -123,17 +121,23 @@ impl PuzzleSet {
         }
         check_tokens(&info, "inputs", &arrays.inputs, false)?;
         check_tokens(&info, "labels", &arrays.labels, true)?;
+        let ignored = info.ignore_label_id.and_then(|id| u8::try_from(id).ok());
+        let mut labels = arrays.labels;
+        unmask(&mut labels, ignored);
         let set = Self {
             augmentation: Augmentation::None,
             inputs: Tokens::owned(arrays.inputs, info.seq_len),
-            labels: Tokens::owned(arrays.labels, info.seq_len),
+            labels: Tokens::owned(labels, info.seq_len),
             first_row: 0,
             puzzle_ids: arrays.puzzle_ids,
             puzzle_offsets: arrays.puzzle_offsets,
             group_offsets: arrays.group_offsets,
             derived: None,
             identifiers: None,
-            layout: Layout::default(),
+            #[cfg(feature = "fs")]
+            provenance: None,
+            #[cfg(feature = "fs")]
+            layout: crate::folder::Layout::default(),
             info,
         };
         set.check_offsets(set.inputs.num_rows(set.info.seq_len))?;
@@ -188,7 +192,10 @@ impl PuzzleSet {
     ///
     /// # Errors
     /// [`DataError::Mismatch`] if their number is not `info().num_puzzle_ids`.
-    pub fn with_identifiers(mut self, names: impl Into<Identifiers>) -> Result<Self, DataError> {
+    pub fn with_identifiers(
+        mut self,
+        names: impl Into<Arc<Identifiers>>,
+    ) -> Result<Self, DataError> {
         let names = names.into();
         if names.len() != self.info.num_puzzle_ids {
             let expected = self.info.num_puzzle_ids;
@@ -196,6 +203,108 @@ impl PuzzleSet {
         }
         self.identifiers = Some(names);
         Ok(self)
+    }
+
+    /// The set whose puzzles are derived from this one's: `puzzles` in the groups that `group_offsets` tell, as
+    /// many as this set has. A group derives from its own puzzles; these come in their order, with code 0.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if that is not so, or on a puzzle id out of range.
+    pub(crate) fn with_derived(
+        self,
+        puzzles: &[DerivedPuzzle],
+        group_offsets: Vec<u32>,
+    ) -> Result<Self, DataError> {
+        check_offsets(
+            "derived_group_indices",
+            &group_offsets,
+            self.num_groups(),
+            puzzles.len(),
+        )?;
+        let mut set = Self {
+            puzzle_ids: Vec::with_capacity(puzzles.len()),
+            puzzle_offsets: Vec::with_capacity(puzzles.len() + 1),
+            group_offsets,
+            derived: None,
+            ..self.clone()
+        };
+        set.puzzle_offsets.push(0);
+        let mut derived = Vec::with_capacity(puzzles.len());
+        let (mut examples, mut originals) = (0u32, 0);
+        for group in 0..set.num_groups() {
+            let stored = self.group(group);
+            for at in set.group(group) {
+                let puzzle = puzzles[at];
+                let original = puzzle.original as usize;
+                let wrong = |what: &str, expected: String, found: u32| {
+                    DataError::mismatch(format!("{what} of derived puzzle {at}"), expected, found)
+                };
+                if !stored.contains(&original) {
+                    let expected = format!("one of {stored:?}");
+                    return Err(wrong("original", expected, puzzle.original));
+                }
+                if puzzle.puzzle_id as usize >= set.info.num_puzzle_ids {
+                    let expected = format!("below {}", set.info.num_puzzle_ids);
+                    return Err(wrong("puzzle id", expected, puzzle.puzzle_id));
+                }
+                if puzzle.code == 0 {
+                    if original != originals {
+                        return Err(wrong("original", originals.to_string(), puzzle.original));
+                    }
+                    originals += 1;
+                }
+                let rows = self.puzzle(original);
+                derived.push(Derived {
+                    first_row: (self.first_row + rows.start) as u32,
+                    code: puzzle.code,
+                });
+                examples = examples
+                    .checked_add(rows.len() as u32)
+                    .ok_or_else(|| DataError::mismatch("examples", "below 2^32", "more"))?;
+                set.puzzle_offsets.push(examples);
+                set.puzzle_ids.push(puzzle.puzzle_id);
+            }
+        }
+        if originals != self.num_puzzles() {
+            let expected = self.num_puzzles();
+            return Err(DataError::mismatch(
+                "derived puzzles of code 0",
+                expected,
+                originals,
+            ));
+        }
+        set.derived = Some(derived);
+        Ok(set)
+    }
+
+    /// The set without derived puzzles: what is stored.
+    pub fn originals(&self) -> Self {
+        let Some(derived) = &self.derived else {
+            return self.clone();
+        };
+        let mut set = Self {
+            puzzle_ids: Vec::new(),
+            puzzle_offsets: vec![0],
+            group_offsets: vec![0],
+            derived: None,
+            ..self.clone()
+        };
+        let mut examples = 0;
+        for group in 0..self.num_groups() {
+            for puzzle in self
+                .group(group)
+                .filter(|&puzzle| derived[puzzle].code == 0)
+            {
+                if set.puzzle_ids.is_empty() {
+                    set.first_row = derived[puzzle].first_row as usize;
+                }
+                examples += self.puzzle(puzzle).len() as u32;
+                set.puzzle_ids.push(self.puzzle_ids[puzzle]);
+                set.puzzle_offsets.push(examples);
+            }
+            set.group_offsets.push(set.puzzle_ids.len() as u32);
+        }
+        set
     }
 
     /// Task, sizes and special ids.
@@ -210,7 +319,7 @@ impl PuzzleSet {
 
     /// Names of the puzzle ids, where the set has them: index = id.
     pub fn identifiers(&self) -> Option<&Identifiers> {
-        self.identifiers.as_ref()
+        self.identifiers.as_deref()
     }
 
     /// Number of groups: originals with their augmentations.
@@ -329,7 +438,10 @@ impl PuzzleSet {
             group_offsets: rebase(groups),
             derived: self.derived.as_ref().map(|all| all[puzzles].to_vec()),
             identifiers: self.identifiers.clone(),
-            layout: Layout {
+            #[cfg(feature = "fs")]
+            provenance: self.provenance.clone(),
+            #[cfg(feature = "fs")]
+            layout: crate::folder::Layout {
                 parts: Vec::new(),
                 ..self.layout
             },

@@ -247,9 +247,7 @@ pub fn symbol(digit: u8) -> char {
 fn digit(character: char) -> Option<u8> {
     match character {
         '.' => Some(0),
-        _ => match character.to_digit(17)? {
-            value => u8::try_from(value).ok(),
-        },
+        _ => u8::try_from(character.to_digit(17)?).ok(),
     }
 }
 

@@ -34,7 +34,7 @@ pub fn read_csv_from(
         DataError::CsvRecord { found }.at_line(name, line)
     };
     let header = reader.headers().map_err(malformed)?;
-    if header != &HEADER[..] {
+    if *header != HEADER[..] {
         let found: Vec<&str> = header.iter().collect();
         let found = found.join(",").chars().take(80).collect();
         let expected = HEADER.join(",");
