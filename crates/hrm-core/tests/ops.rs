@@ -370,3 +370,347 @@ fn loss_kind_is_written_in_snake_case() {
         LossKind::Softmax
     );
 }
+
+/// The value and the gradients of the inputs of an operation, weighted so that no gradient is uniform.
+fn value_and_grads<const D: usize>(
+    inputs: &[Tensor<3>],
+    f: impl Fn(&[Tensor<3>]) -> Tensor<D>,
+) -> Vec<Vec<f32>> {
+    let leaves: Vec<_> = inputs
+        .iter()
+        .map(|x| x.clone().autodiff().require_grad())
+        .collect();
+    let out = f(&leaves);
+    let weights = random(77, out.dims(), &device());
+    let mut found = vec![host(out.clone().without_autodiff())];
+    let grads = out.mul(weights.autodiff()).sum().backward();
+    for leaf in &leaves {
+        found.push(host(leaf.grad(&grads).unwrap()));
+    }
+    found
+}
+
+/// Fused against composed, values and gradients, and a plain run against the recorded one.
+fn agree<const D: usize>(
+    name: &str,
+    inputs: &[Tensor<3>],
+    fused: impl Fn(&[Tensor<3>]) -> Tensor<D>,
+    composed: impl Fn(&[Tensor<3>]) -> Tensor<D>,
+) {
+    if std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0") {
+        assert!(ops::fused_available(&inputs[0]));
+    }
+    let found = value_and_grads(inputs, &fused);
+    let expected = value_and_grads(inputs, &composed);
+    for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let scale = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+        let absolute = 1e-5 * f64::from(scale);
+        assert_close(
+            &format!("{name}, part {part}"),
+            found,
+            &expected,
+            1e-5,
+            absolute,
+        );
+    }
+    assert_eq!(
+        host(fused(inputs)),
+        found[0],
+        "{name}: plain and recorded values differ"
+    );
+}
+
+/// A tensor of this shape whose last two dimensions are not in order in memory.
+fn swapped(seed: u64, [a, b, c]: [usize; 3]) -> Tensor<3> {
+    random(seed, [a, c, b], &device()).swap_dims(1, 2)
+}
+
+/// Every second of the last dimension of a larger tensor, from its middle.
+fn sliced(seed: u64, [a, b, c]: [usize; 3]) -> Tensor<3> {
+    random(seed, [a, b + 3, c + 5], &device())
+        .narrow(1, 2, b)
+        .narrow(2, 1, c)
+}
+
+const SHAPES: [[usize; 3]; 5] = [[1, 1, 2], [2, 3, 4], [3, 5, 34], [2, 97, 130], [5, 41, 258]];
+
+#[test]
+fn fused_norms_agree_with_composed_ones() {
+    for shape in SHAPES {
+        for (layout, x) in [
+            ("dense", random(1, shape, &device())),
+            ("swapped", swapped(1, shape)),
+            ("sliced", sliced(1, shape)),
+        ] {
+            let y = random(2, shape, &device());
+            agree(
+                &format!("rms_norm {shape:?} {layout}"),
+                &[x.clone()],
+                |x| ops::rms_norm(x[0].clone()),
+                |x| ops::composed::rms_norm(x[0].clone()),
+            );
+            agree(
+                &format!("add_rms_norm {shape:?} {layout}"),
+                &[x, y],
+                |x| ops::add_rms_norm(x[0].clone(), x[1].clone()),
+                |x| ops::composed::add_rms_norm(x[0].clone(), x[1].clone()),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_norm_of_twice_the_same_tensor_has_twice_the_gradient() {
+    agree(
+        "add_rms_norm of x and x",
+        &[random(1, [2, 3, 8], &device())],
+        |x| ops::add_rms_norm(x[0].clone(), x[0].clone()),
+        |x| ops::composed::add_rms_norm(x[0].clone(), x[0].clone()),
+    );
+}
+
+#[test]
+fn fused_swiglu_agrees_with_composed() {
+    for shape in SHAPES {
+        for (layout, x) in [
+            ("dense", random(3, shape, &device()).mul_scalar(8.0)),
+            ("swapped", swapped(3, shape)),
+            ("sliced", sliced(3, shape)),
+        ] {
+            agree(
+                &format!("swiglu {shape:?} {layout}"),
+                &[x],
+                |x| ops::swiglu(x[0].clone()),
+                |x| ops::composed::swiglu(x[0].clone()),
+            );
+        }
+    }
+}
+
+#[test]
+fn fused_linear_agrees_with_composed() {
+    for [a, b, c] in SHAPES {
+        for to in [1, 7, 66] {
+            for (layout, x) in [
+                ("dense", random(4, [a, b, c], &device())),
+                ("swapped", swapped(4, [a, b, c])),
+                ("sliced", sliced(4, [a, b, c])),
+            ] {
+                agree(
+                    &format!("linear {:?} {layout}", [a, b, c, to]),
+                    &[x, random(5, [1, to, c], &device())],
+                    |x| ops::linear(x[0].clone(), x[1].clone().squeeze_dim(0)),
+                    |x| ops::composed::linear(x[0].clone(), x[1].clone().squeeze_dim(0)),
+                );
+            }
+            // A weight that is a transposed view.
+            agree(
+                "linear with a transposed weight",
+                &[
+                    random(4, [a, b, c], &device()),
+                    random(5, [1, c, to], &device()),
+                ],
+                |x| {
+                    let weight = x[1].clone().squeeze_dim::<2>(0).transpose();
+                    ops::linear(x[0].clone(), weight)
+                },
+                |x| {
+                    let weight = x[1].clone().squeeze_dim::<2>(0).transpose();
+                    ops::composed::linear(x[0].clone(), weight)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn fused_attention_agrees_with_composed() {
+    // [batch, length, head size], heads; the last two need several blocks of query rows.
+    for ([batch, len, head_dim], heads) in [
+        ([1, 1, 2], 1),
+        ([2, 3, 4], 2),
+        ([3, 36, 32], 4),
+        ([2, 97, 10], 3),
+        ([1, 300, 8], 1),
+        ([1, 437, 6], 2),
+    ] {
+        let shape = [batch, len, 3 * heads * head_dim];
+        let table = RopeTable::new(len, head_dim, 10_000.0, &device());
+        for rope in [None, Some(&table)] {
+            for (layout, qkv) in [
+                ("dense", random(6, shape, &device())),
+                ("swapped", swapped(6, shape)),
+                ("sliced", sliced(6, shape)),
+            ] {
+                agree(
+                    &format!(
+                        "attention {shape:?} heads {heads} rope {} {layout}",
+                        rope.is_some()
+                    ),
+                    &[qkv],
+                    |x| ops::attention(x[0].clone(), heads, rope),
+                    |x| ops::composed::attention(x[0].clone(), heads, rope),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_bears_large_scores() {
+    let qkv = random(6, [2, 9, 24], &device()).mul_scalar(50.0);
+    agree(
+        "attention with large scores",
+        &[qkv],
+        |x| ops::attention(x[0].clone(), 2, None),
+        |x| ops::composed::attention(x[0].clone(), 2, None),
+    );
+}
+
+#[test]
+fn fused_cross_entropy_agrees_with_composed() {
+    for kind in [LossKind::Stablemax, LossKind::Softmax] {
+        for [batch, len, vocab] in [[1, 1, 2], [3, 5, 11], [7, 81, 11], [9, 400, 12]] {
+            let mut rng = ChaCha8Rng::seed_from_u64(8);
+            let labels: Vec<i64> = (0..batch * len)
+                .map(|_| rng.random_range(-1..vocab as i64))
+                .map(|label| if label < 0 { -100 } else { label })
+                .collect();
+            let data = TensorData::new(labels, [batch, len]);
+            let labels = Tensor::<2, Int>::from_data(data, &device());
+            for (layout, logits) in [
+                ("dense", random(9, [batch, len, vocab], &device())),
+                ("swapped", swapped(9, [batch, len, vocab])),
+            ] {
+                agree(
+                    &format!("{kind:?} {batch} {len} {vocab} {layout}"),
+                    &[logits.mul_scalar(3.0)],
+                    |x| ops::token_cross_entropy(kind, x[0].clone(), labels.clone()),
+                    |x| ops::composed::token_cross_entropy(kind, x[0].clone(), labels.clone()),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn fused_adam_atan2_agrees_with_composed_and_spares_shared_buffers() {
+    let hyper = AdamAtan2Hyper {
+        lr: 1e-2,
+        weight_decay: 0.1,
+        beta1: 0.9,
+        beta2: 0.95,
+        bias1: 0.1,
+        bias2: 0.05,
+    };
+    for shape in [[1, 1], [3, 7], [257, 513]] {
+        let [p, m, g] = [1, 2, 3].map(|seed| random::<2>(seed, shape, &device()));
+        let v = random::<2>(4, shape, &device()).square();
+        let before = [host(p.clone()), host(m.clone()), host(v.clone())];
+        let g = g.transpose().reshape([shape[1], shape[0]]).transpose();
+        let found = ops::adam_atan2_update(p.clone(), m.clone(), v.clone(), g.clone(), hyper);
+        assert_eq!([host(p.clone()), host(m.clone()), host(v.clone())], before);
+        let expected = ops::composed::adam_atan2_update(p, m, v, g, hyper);
+        for (name, found, expected) in [
+            ("p", found.0, expected.0),
+            ("m", found.1, expected.1),
+            ("v", found.2, expected.2),
+        ] {
+            let expected: Vec<f64> = host(expected).into_iter().map(f64::from).collect();
+            assert_close(name, &host(found), &expected, 1e-6, 1e-7);
+        }
+    }
+}
+
+/// The gradients of the chosen implementation against central differences of it.
+fn matches_differences<const D: usize>(
+    name: &str,
+    inputs: &[Tensor<3>],
+    f: impl Fn(&[Tensor<3>]) -> Tensor<D>,
+) {
+    let found = value_and_grads(inputs, &f);
+    let loss = |inputs: &[Tensor<3>]| {
+        let out = f(inputs);
+        let weights = host(random(77, out.dims(), &device()));
+        host(out)
+            .iter()
+            .zip(weights)
+            .map(|(&x, w)| f64::from(x) * f64::from(w))
+            .sum::<f64>()
+    };
+    let step = 4e-3f32;
+    for (which, input) in inputs.iter().enumerate() {
+        let values = host(input.clone());
+        for (i, &grad) in found[which + 1].iter().enumerate() {
+            let at = |delta: f32| {
+                let mut values = values.clone();
+                values[i] += delta;
+                let mut inputs = inputs.to_vec();
+                inputs[which] = Tensor::from_data(TensorData::new(values, input.dims()), &device());
+                loss(&inputs)
+            };
+            let difference = (at(step) - at(-step)) / (2.0 * f64::from(step));
+            assert!(
+                (f64::from(grad) - difference).abs() < 2e-3 * difference.abs().max(1.0),
+                "{name}, input {which}, element {i}: gradient {grad}, difference {difference}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    let device = device();
+    let x = random(11, [1, 3, 6], &device);
+    let y = random(12, [1, 3, 6], &device);
+    matches_differences("add_rms_norm", &[x.clone(), y.clone()], |x| {
+        ops::add_rms_norm(x[0].clone(), x[1].clone())
+    });
+    matches_differences("rms_norm", &[x.clone()], |x| ops::rms_norm(x[0].clone()));
+    matches_differences("swiglu", &[x.clone()], |x| ops::swiglu(x[0].clone()));
+    matches_differences("linear", &[x.clone(), y], |x| {
+        ops::linear(x[0].clone(), x[1].clone().squeeze_dim(0))
+    });
+    let rope = RopeTable::new(3, 2, 10_000.0, &device);
+    matches_differences("attention", &[random(13, [1, 3, 12], &device)], |x| {
+        ops::attention(x[0].clone(), 2, Some(&rope))
+    });
+    let labels = Tensor::<2, Int>::from_data([[3, -100, 0]], &device);
+    for kind in [LossKind::Stablemax, LossKind::Softmax] {
+        matches_differences("cross-entropy", &[x.clone()], |x| {
+            ops::token_cross_entropy(kind, x[0].clone(), labels.clone())
+        });
+    }
+}
+
+#[test]
+fn a_constant_input_gets_no_gradient() {
+    // The weight alone is tracked, as for the first layer of a segment.
+    let x = random(1, [2, 3, 4], &device());
+    let weight = random(2, [5, 4], &device().autodiff()).require_grad();
+    let out = ops::linear(x.clone(), weight.clone());
+    let grads = out.sum().backward();
+    let expected = x
+        .clone()
+        .sum_dim(0)
+        .sum_dim(1)
+        .reshape([1, 4])
+        .repeat_dim(0, 5);
+    weight
+        .grad(&grads)
+        .unwrap()
+        .into_data()
+        .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+    // Nothing is tracked: the output is plain.
+    let plain = ops::linear(x, weight.without_autodiff());
+    assert!(!plain.is_autodiff());
+}
+
+#[test]
+fn rotary_tables_keep_plain_tensors_plain() {
+    let rope = RopeTable::new(3, 2, 10_000.0, &device().autodiff());
+    let qkv = random(1, [1, 3, 6], &device());
+    assert!(!ops::attention(qkv.clone(), 1, Some(&rope)).is_autodiff());
+    assert!(!ops::composed::attention(qkv, 1, Some(&rope)).is_autodiff());
+}

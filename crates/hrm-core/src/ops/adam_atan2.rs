@@ -42,6 +42,13 @@ pub fn adam_atan2_update<const D: usize>(
             "adam_atan2_update: the shapes of p and {name} differ"
         );
     }
+    #[cfg(feature = "flex")]
+    if [&p, &m, &v, &g]
+        .into_iter()
+        .all(super::fused::available_plain)
+    {
+        return super::fused::adam_atan2_update(p, m, v, g, hyper);
+    }
     composed(p, m, v, g, hyper)
 }
 

@@ -27,6 +27,10 @@ pub fn attention(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) -> 
             "rotary tables are for another [length, head size] than the queries"
         );
     }
+    #[cfg(feature = "flex")]
+    if super::fused::available(&qkv) && rope.is_none_or(|rope| super::fused::available(&rope.cos)) {
+        return super::fused::attention(qkv, num_heads, rope);
+    }
     composed(qkv, num_heads, rope)
 }
 

@@ -16,6 +16,10 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
         from, expected,
         "linear: the weight takes vectors of {expected}, the input has {from}"
     );
+    #[cfg(feature = "flex")]
+    if super::fused::available(&x) && super::fused::available(&weight) {
+        return super::fused::linear(x, weight);
+    }
     composed(x, weight)
 }
 

@@ -1,12 +1,17 @@
 //! The few operations that an HRM spends its time in, as functions of tensors.
 //!
-//! They are made of plain Burn operations, which run and differentiate on every backend.
+//! Each is one function with two implementations: plain Burn operations, which run and differentiate on
+//! every backend, and, with the feature `flex`, a fused CPU kernel with a hand-written gradient that takes
+//! over when the tensors are f32 and live on Burn's `flex` backend. The two agree to rounding.
+//! `HRM_FUSED=0` in the environment turns the fused kernels off ([`fused_available`] tells).
 //!
 //! All take plain and autodiff tensors alike. Half-precision tensors compute norms, rotary positions,
 //! softmax and losses in f32.
 
 mod adam_atan2;
 mod attention;
+#[cfg(feature = "flex")]
+mod fused;
 mod linear;
 mod norm;
 mod rope;
@@ -20,6 +25,21 @@ pub use norm::{NORM_EPSILON, add_rms_norm, rms_norm};
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
 pub use token_loss::{IGNORED_LABEL, LossKind, token_cross_entropy};
+
+use burn::tensor::Tensor;
+
+/// Whether the functions of this module run fused kernels on `tensor`: it is f32, lives on the `flex`
+/// backend, the feature `flex` is on, and `HRM_FUSED=0` is not set.
+#[must_use]
+pub fn fused_available<const D: usize>(tensor: &Tensor<D>) -> bool {
+    #[cfg(feature = "flex")]
+    return fused::available(tensor);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = tensor;
+        false
+    }
+}
 
 /// The plain Burn implementations, for tests and benchmarks that compare the two.
 pub mod composed {

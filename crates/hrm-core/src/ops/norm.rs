@@ -11,6 +11,10 @@ pub const NORM_EPSILON: f64 = 1e-5;
 /// `x` `[A, B, N]` → `[A, B, N]`, in the type of `x`
 #[must_use]
 pub fn rms_norm(x: Tensor<3>) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if super::fused::available(&x) {
+        return super::fused::rms_norm(x);
+    }
     composed(x)
 }
 
@@ -23,6 +27,10 @@ pub fn rms_norm(x: Tensor<3>) -> Tensor<3> {
 /// If the shapes differ.
 #[must_use]
 pub fn add_rms_norm(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if super::fused::available(&x) && super::fused::available(&y) && x.dims() == y.dims() {
+        return super::fused::add_rms_norm(x, y);
+    }
     composed_add(x, y)
 }
 

@@ -16,6 +16,10 @@ pub fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
         width % 2 == 0,
         "swiglu: the last dimension holds gate and up, expected an even size, got {width}"
     );
+    #[cfg(feature = "flex")]
+    if super::fused::available(&gate_up) {
+        return super::fused::swiglu(gate_up);
+    }
     composed(gate_up)
 }
 

@@ -36,6 +36,10 @@ pub fn token_cross_entropy(kind: LossKind, logits: Tensor<3>, labels: Tensor<2, 
         [batch, len],
         "token_cross_entropy: labels and logits differ in [batch, cells]"
     );
+    #[cfg(feature = "flex")]
+    if super::fused::available(&logits) {
+        return super::fused::token_cross_entropy(kind, logits, labels);
+    }
     composed(kind, logits, labels)
 }
 
