@@ -212,6 +212,34 @@ pub enum DataError {
         /// The new colours of 0 to 9.
         found: String,
     },
+    /// Two ARC tasks have the same name.
+    #[error("task {task} occurs twice")]
+    ArcTaskTwice {
+        /// The name.
+        task: String,
+    },
+    /// Solutions that do not belong to their challenges.
+    #[error("{path}: task {task}: expected {expected}, found {found}")]
+    ArcSolutions {
+        /// The file of the solutions.
+        path: PathBuf,
+        /// The task.
+        task: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A prediction for a puzzle that is not being voted on.
+    #[error("vote on task {task}: expected {expected}, found {found}")]
+    ArcVote {
+        /// The task.
+        task: String,
+        /// What would be right.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
     /// A generator found no puzzle that meets the wish.
     #[error("found no {what} after {tries} tries; expected one within {wish}")]
     NotFound {

@@ -78,7 +78,10 @@ fn an_arc_set_of_wide_integers_is_written_as_it_was_read() {
         let set = PuzzleSet::load(&dir, split).unwrap();
         assert_eq!(set.info().task, Task::Arc);
         assert_eq!((set.num_groups(), set.num_examples()), (1, examples));
-        assert_eq!(set.identifiers().unwrap().get(1), Some("simple_pattern"));
+        assert_eq!(
+            set.identifiers().unwrap().get(1).as_deref(),
+            Some("simple_pattern")
+        );
         let out = tempfile::tempdir().unwrap();
         set.save(out.path(), split).unwrap();
         assert_same_arrays(&dir.join(split), &out.path().join(split));

@@ -1,11 +1,26 @@
 //! ARC: tasks of a few demonstrations each, whose rule is to be applied to a test.
+//!
+//! Tasks are read from folders or Kaggle's files, checked, and made into a training and a test set
+//! ([`build_sets`]). Every task counts a thousand times, in other colours, turned and flipped
+//! ([`ArcAugmentation`]); each of these puzzles has an id of its own, but only the originals are stored. The
+//! answers to all of them are turned back and vote on the task's ([`Votes`]).
 
 mod augment;
 pub(crate) mod canvas;
+#[cfg(feature = "fs")]
+mod files;
 mod grid;
-mod names;
+mod identity;
+mod json;
+mod set;
+mod vote;
 
 pub use augment::{ArcAugmentation, NameStyle};
 pub use canvas::{CELLS, COLOUR, END, PAD, VOCAB_SIZE, crop, draw};
+#[cfg(feature = "fs")]
+pub use files::{read_concept_arc, read_folder, read_kaggle, read_task};
 pub use grid::{ArcTask, COLOURS, Grid, MAX_SIDE, Pair};
-pub use names::{ArcNames, BLANK};
+pub use identity::{Leak, LeakKind, find_leaks, puzzle_hash};
+pub use json::{challenges_json, join_solutions, parse_challenges, parse_solutions, parse_task};
+pub use set::{ArcSets, ArcSettings, ArcSource, TestUse, build_sets};
+pub use vote::{Attempts, Candidate, PassAtK, Votes};

@@ -1,0 +1,174 @@
+//! ARC data sets on disk: folders of one file per task, Kaggle's pairs of files, ConceptARC's corpus.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::grid::ArcTask;
+use super::json::{join_solutions, parse_challenges, parse_solutions, parse_task};
+use crate::DataError;
+
+/// Largest file of one task; the published ones have less than 100 KB.
+const MAX_TASK_FILE: u64 = 8 << 20;
+/// Largest file of many tasks; the published ones have less than 10 MB.
+const MAX_KAGGLE_FILE: u64 = 256 << 20;
+
+/// Reads every `<task>.json` of a folder (ARC-AGI's `data/training` and `data/evaluation`), sorted by name.
+///
+/// # Errors
+/// With file, task and place in it.
+pub fn read_folder(folder: &Path) -> Result<Vec<ArcTask>, DataError> {
+    let mut tasks = Vec::new();
+    for path in entries(folder)? {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+            && path.is_file()
+        {
+            tasks.push(read_task(&path)?);
+        }
+    }
+    sort_unique(&mut tasks)?;
+    Ok(tasks)
+}
+
+/// Reads one file of one task; its name is the file's without `.json`.
+///
+/// # Errors
+/// With file, task and place in it.
+pub fn read_task(path: &Path) -> Result<ArcTask, DataError> {
+    let id = path.file_stem().unwrap_or_default().to_string_lossy();
+    parse_task(&read_bounded(path, MAX_TASK_FILE)?, &id, path)
+}
+
+/// Reads Kaggle's challenges and, where given, their solutions; tasks sorted by name.
+///
+/// # Errors
+/// With file, task and place in it.
+pub fn read_kaggle(challenges: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>, DataError> {
+    let mut tasks = parse_challenges(&read_bounded(challenges, MAX_KAGGLE_FILE)?, challenges)?;
+    if let Some(path) = solutions {
+        let solutions = parse_solutions(&read_bounded(path, MAX_KAGGLE_FILE)?, path)?;
+        join_solutions(&mut tasks, solutions, path)?;
+    }
+    Ok(tasks)
+}
+
+/// Reads ConceptARC's `corpus`: a folder per concept with a file per task. Tasks sorted by name.
+///
+/// # Errors
+/// With file, task and place in it; [`DataError::ArcTaskTwice`] where two concepts have a task of the same name.
+pub fn read_concept_arc(corpus: &Path) -> Result<Vec<ArcTask>, DataError> {
+    let mut tasks = Vec::new();
+    for concept in entries(corpus)? {
+        if concept.is_dir() {
+            tasks.extend(read_folder(&concept)?);
+        }
+    }
+    sort_unique(&mut tasks)?;
+    Ok(tasks)
+}
+
+/// Sorts tasks by name.
+fn sort_unique(tasks: &mut [ArcTask]) -> Result<(), DataError> {
+    tasks.sort_by(|a, b| a.id.cmp(&b.id));
+    match tasks.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        Some(pair) => Err(DataError::ArcTaskTwice {
+            task: pair[0].id.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What lies in a folder, sorted by name.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let failed = |source| DataError::Read {
+        path: folder.into(),
+        source,
+    };
+    let mut paths = fs::read_dir(folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
+    let failed = |source| DataError::Read {
+        path: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?.len();
+    let too_large = |found| DataError::TooLarge {
+        path: path.into(),
+        limit,
+        found,
+    };
+    if found > limit {
+        return Err(too_large(found));
+    }
+    let mut bytes = Vec::new();
+    // A pipe or a growing file says less than it gives.
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    match bytes.len() as u64 {
+        read if read > limit => Err(too_large(read)),
+        _ => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: &str =
+        r#"{"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]]}]}"#;
+
+    #[test]
+    fn folders_are_read_sorted_whatever_else_lies_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json"] {
+            fs::write(folder.path().join(name), TASK).unwrap();
+        }
+        fs::write(folder.path().join("README.md"), "no task").unwrap();
+        fs::create_dir(folder.path().join("c.json")).unwrap();
+        let tasks = read_folder(folder.path()).unwrap();
+        assert_eq!(tasks.iter().map(|t| &*t.id).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_corpus_is_read_through_its_concepts() {
+        let corpus = tempfile::tempdir().unwrap();
+        for (concept, name) in [("Copy", "Copy1.json"), ("Above", "Above1.json")] {
+            fs::create_dir(corpus.path().join(concept)).unwrap();
+            fs::write(corpus.path().join(concept).join(name), TASK).unwrap();
+        }
+        let tasks = read_concept_arc(corpus.path()).unwrap();
+        assert_eq!(tasks[0].id, "Above1");
+        fs::write(corpus.path().join("Copy/Above1.json"), TASK).unwrap();
+        let error = read_concept_arc(corpus.path()).unwrap_err().to_string();
+        assert_eq!(error, "task Above1 occurs twice");
+    }
+
+    #[test]
+    fn a_missing_folder_or_file_is_named() {
+        let error = read_folder(Path::new("/nowhere/arc")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nowhere/arc");
+        let error = read_kaggle(Path::new("/nowhere/c.json"), None).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nowhere/c.json");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_TASK_FILE + 1).unwrap();
+        let error = read_task(file.path()).unwrap_err();
+        assert!(matches!(error, DataError::TooLarge { .. }));
+    }
+}
