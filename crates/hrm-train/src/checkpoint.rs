@@ -13,7 +13,7 @@ use std::sync::Arc;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use hrm_act::{Batch, Carry, MetricSums};
 use hrm_core::{Hrm, LatentState, Weight};
-use hrm_data::{PuzzleSet, SamplerState};
+use hrm_data::{PuzzleSet, SamplerState, Task};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,7 @@ use crate::config::TrainConfig;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
+use crate::run::{RunFile, latest_checkpoint};
 use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
@@ -41,6 +42,13 @@ pub struct CheckpointInfo {
     pub sampler: SamplerState,
     /// Fingerprint of the training set.
     pub data: String,
+    /// What the tokens of the training set mean.
+    #[serde(default = "unknown_task")]
+    pub task: Task,
+}
+
+fn unknown_task() -> Task {
+    Task::Other
 }
 
 /// A checkpoint read into memory and checked.
@@ -111,6 +119,7 @@ impl Trainer {
             config: self.config().clone(),
             sampler: self.sampler().state(),
             data: self.sampler().set().fingerprint(),
+            task: self.sampler().set().info().task,
         };
         write(path, &info, &tensors)
     }
@@ -199,6 +208,29 @@ impl Trainer {
 }
 
 impl Checkpoint {
+    /// Reads the last checkpoint of a run folder, or a checkpoint file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`]; also if the folder is no run or has no checkpoint yet.
+    pub fn open(run_or_file: &Path) -> Result<Self, TrainError> {
+        if !run_or_file.is_dir() {
+            return Self::read(run_or_file);
+        }
+        RunFile::read(run_or_file)?;
+        match latest_checkpoint(run_or_file)? {
+            Some(path) => Self::read(&path),
+            None => Err(TrainError::NoRun {
+                path: run_or_file.to_owned(),
+                reason: "it has no checkpoint yet".to_owned(),
+            }),
+        }
+    }
+
+    /// The file it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads a checkpoint and checks it whole: its checksum, its format, its configuration.
     ///
     /// # Errors
