@@ -182,9 +182,9 @@ impl PuzzleSet {
             info,
         };
         if derived {
-            let (puzzles, groups) = (&arrays.derived, arrays.derived_groups);
+            let (puzzles, groups) = (arrays.derived, arrays.derived_groups);
             set = set
-                .with_derived(puzzles, groups)
+                .with_derived(&puzzles, groups)
                 .map_err(|e| in_file(&folder, e))?;
         }
         set = set
@@ -493,6 +493,7 @@ impl Arrays {
             check_offsets("offsets", &derived_groups, num_groups, numbers.len() / 3)
                 .map_err(|e| in_file(&groups_path, e))?;
             let first = self.puzzle_ids.len() as u32;
+            self.derived.reserve_exact(numbers.len() / 3);
             for (at, row) in numbers.chunks_exact(3).enumerate() {
                 let [original, code, puzzle_id] = [row[0], row[1], row[2]];
                 if original as usize >= ids.len() {

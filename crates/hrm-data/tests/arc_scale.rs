@@ -93,7 +93,7 @@ fn a_million_puzzles_are_small_and_quick() {
     assert_eq!(loaded.num_puzzles(), 1_001_000);
     assert_eq!(loaded.identifiers(), sets.train.identifiers());
     assert!(held < 50_000_000, "{held} bytes");
-    assert!(peak < 80_000_000, "{peak} bytes at most");
+    assert!(peak < 50_000_000, "{peak} bytes at most");
     if !cfg!(debug_assertions) {
         assert!(built < Duration::from_secs(4) && took < Duration::from_secs(4));
     }
