@@ -33,7 +33,9 @@ impl LatentState {
         let [b, l, d] = self.z_h.dims();
         let mask = mask.clone().reshape([b, 1, 1]).expand([b, l, d]);
         Self {
-            z_h: self.z_h.mask_where(mask.clone(), other.z_h.expand([b, l, d])),
+            z_h: self
+                .z_h
+                .mask_where(mask.clone(), other.z_h.expand([b, l, d])),
             z_l: self.z_l.mask_where(mask, other.z_l.expand([b, l, d])),
         }
     }
@@ -103,9 +105,9 @@ impl Hrm {
             embed_tokens: normal_param([v, d], embedding_std, rng, device),
             embed_pos: (config.position == PositionKind::Learned)
                 .then(|| normal_param([config.total_len(), d], embedding_std, rng, device)),
-            puzzle_emb: config.puzzle_embedding.map(|puzzle| {
-                buffer(Tensor::zeros([config.num_puzzle_ids, puzzle.dim], device))
-            }),
+            puzzle_emb: config
+                .puzzle_embedding
+                .map(|puzzle| buffer(Tensor::zeros([config.num_puzzle_ids, puzzle.dim], device))),
             h_level: match config.levels {
                 Levels::Separate { .. } => Some(Level::init(config, h_layers, rng, device)),
                 Levels::Shared { .. } => None,
@@ -146,6 +148,26 @@ impl Hrm {
     #[must_use]
     pub fn with_compute(mut self, compute: ComputeType) -> Self {
         self.config.compute = compute;
+        self
+    }
+
+    /// The same model with another puzzle table, `[ids, E]`, and so with another number of puzzle ids.
+    ///
+    /// # Panics
+    /// If the model has no puzzle table, or one with rows of another length.
+    #[must_use]
+    pub fn with_puzzle_table(mut self, table: Tensor<2>) -> Self {
+        let [ids, dim] = table.dims();
+        let autodiff = match &self.puzzle_emb {
+            Some(old) => {
+                assert_eq!(dim, old.dims()[1], "length of the rows of the puzzle table");
+                old.val().is_autodiff()
+            }
+            None => panic!("the model has no puzzle table"),
+        };
+        let table = table.without_autodiff();
+        self.puzzle_emb = Some(buffer(if autodiff { table.autodiff() } else { table }));
+        self.config.num_puzzle_ids = ids;
         self
     }
 

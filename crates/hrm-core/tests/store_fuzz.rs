@@ -273,7 +273,7 @@ fn bases() -> Vec<Base> {
     let storages = [
         ("0", f32_bytes(&values)),
         ("1", f32_bytes(&values)),
-        ("2", vec![0x80, 0x3f].repeat(6)),
+        ("2", [0x80, 0x3f].repeat(6)),
         ("3", 5i64.to_le_bytes().to_vec()),
     ];
     // Protocol 4: frames, short texts, globals by stack.
@@ -285,7 +285,7 @@ fn bases() -> Vec<Base> {
         Base::Torch(entries(newer, &storages)),
         Base::Safetensors(
             header.to_vec(),
-            [f32_bytes(&values), vec![0x80, 0x3f].repeat(6), vec![1; 8]].concat(),
+            [f32_bytes(&values), [0x80, 0x3f].repeat(6), vec![1; 8]].concat(),
         ),
     ];
     if let Some(dir) = std::env::var_os("HRM_SHARED_DIR") {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::element::DType;
+use crate::error::ConfigError;
 
 /// A checkpoint that can't be read, imported or written. Every message begins with the file it speaks of.
 #[derive(Debug, thiserror::Error)]
@@ -107,4 +108,75 @@ pub enum StoreError {
         /// CRC-32 of the bytes.
         found: u32,
     },
+    /// A configuration file that can't be understood.
+    #[error("{file}: {reason}")]
+    ConfigFile {
+        /// The file.
+        file: String,
+        /// Where and why.
+        reason: String,
+    },
+    /// The tensors are not those of HRM or TRM.
+    #[error(
+        "{file}: these are not the weights of HRM or TRM{}{}{}",
+        list("missing", missing),
+        list("unknown", unknown),
+        list("misshapen", misshapen)
+    )]
+    WrongTensors {
+        /// The file.
+        file: String,
+        /// Tensors that the model has and the file doesn't.
+        missing: Vec<String>,
+        /// Tensors that the file has and the model doesn't.
+        unknown: Vec<String>,
+        /// Tensors whose shape doesn't fit the others, with what was expected and found.
+        misshapen: Vec<String>,
+    },
+    /// What neither the shapes nor the options tell.
+    #[error(
+        "{file}: the shapes of the tensors don't tell {}: give a configuration file, a preset or these options",
+        fields.join(", ")
+    )]
+    Undetermined {
+        /// The file.
+        file: String,
+        /// Names of the fields.
+        fields: Vec<&'static str>,
+    },
+    /// The options say something else than the shapes.
+    #[error(
+        "{file}: the configuration given isn't that of the tensors{}",
+        list("contradictions", contradictions)
+    )]
+    Contradiction {
+        /// The file.
+        file: String,
+        /// Each with what was given and what the tensors say.
+        contradictions: Vec<String>,
+    },
+    /// What was asked for the puzzle table isn't possible.
+    #[error("{file}: puzzle table: {reason}")]
+    PuzzleTable {
+        /// The file.
+        file: String,
+        /// What was asked for and found.
+        reason: String,
+    },
+    /// The configuration describes no model.
+    #[error("{file}: {source}")]
+    Config {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        source: ConfigError,
+    },
+}
+
+/// A titled list, one item a line; nothing where it is empty.
+fn list(title: &str, items: &[String]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    format!("\n  {title}: {}", items.join("\n    "))
 }
