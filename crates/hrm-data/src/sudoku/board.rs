@@ -262,3 +262,62 @@ fn bad_symbol(size: SudokuSize, cell: usize, found: char) -> DataError {
         found,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        Board::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn text_tokens_and_cells_say_the_same() {
+        let text = "12.. .... \n ..34 0000";
+        let board = Board::parse(text).unwrap();
+        assert_eq!(board.to_string(), "12........34....");
+        assert_eq!((board.get(2, 3), board.clues()), (4, 4));
+        let tokens = board.tokens();
+        assert_eq!(tokens[..4], [2, 3, 1, 1]);
+        assert_eq!(
+            Board::from_tokens(SudokuSize::Four, &tokens).unwrap(),
+            board
+        );
+        assert!(Board::from_tokens(SudokuSize::Four, &[0; 16]).is_err());
+    }
+
+    #[test]
+    fn letters_are_digits_of_large_boards_only() {
+        let large = format!("1a{}G", ".".repeat(253));
+        let board = Board::parse(&large).unwrap();
+        assert_eq!(board.cells()[..2], [1, 10]);
+        assert_eq!(board.to_string(), format!("1A{}G", ".".repeat(253)));
+        assert_eq!(
+            message(&format!("{}A", ".".repeat(80))),
+            "row 9, column 9: expected ., 0 or 1 to 9, found 'A'"
+        );
+        assert_eq!(
+            message(&format!("H{}", ".".repeat(255))),
+            "row 1, column 1: expected ., 0, 1 to 9 or A to G, found 'H'"
+        );
+    }
+
+    #[test]
+    fn wrong_lengths_and_equal_givens_are_named() {
+        assert_eq!(message("123"), "expected 16, 36, 81 or 256 cells, found 3");
+        assert_eq!(
+            message(&format!("5...5{}", ".".repeat(76))),
+            "two 5s in row 1: row 1 column 1 and row 1 column 5; expected each digit at most once"
+        );
+        assert_eq!(
+            message("1... .... 1... ...."),
+            "two 1s in column 1: row 1 column 1 and row 3 column 1; expected each digit at most once"
+        );
+        // Boxes of side six have two rows and three columns.
+        assert_eq!(
+            message("1..... ..1... ...... ...... ...... ......"),
+            "two 1s in box 1: row 1 column 1 and row 2 column 3; expected each digit at most once"
+        );
+        assert!(Board::parse("1..... .....1 ...... .1.... ...... ......").is_ok());
+    }
+}

@@ -176,3 +176,94 @@ impl Generator {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn puzzles_have_one_solution_and_the_wished_givens() {
+        for (size, clues) in [
+            (SudokuSize::Four, 6..=8),
+            (SudokuSize::Six, 20..=20),
+            (SudokuSize::Nine, 30..=40),
+            (SudokuSize::Sixteen, 150..=150),
+        ] {
+            let generator = Generator::new(size).with_clues(clues.clone());
+            for puzzle in generator.puzzles(5, 1).unwrap() {
+                assert!(clues.contains(&puzzle.question.clues()));
+                puzzle.check().unwrap();
+                let search = Solver::new(2).solve(&puzzle.question);
+                assert!(search.is_unique());
+                assert_eq!(search.first, Some(puzzle.answer));
+            }
+        }
+    }
+
+    #[test]
+    fn no_given_of_a_minimal_puzzle_is_superfluous() {
+        for size in [SudokuSize::Four, SudokuSize::Six, SudokuSize::Nine] {
+            for puzzle in Generator::new(size).puzzles(3, 2).unwrap() {
+                for cell in 0..size.num_cells() {
+                    let mut fewer = puzzle.question.clone();
+                    if std::mem::take(&mut fewer.cells_mut()[cell]) != 0 {
+                        assert_eq!(Solver::new(2).solve(&fewer).solutions, 2);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn guesses_lie_in_the_wished_range_and_are_the_rating() {
+        let generator = Generator::new(SudokuSize::Nine).with_guesses(2..=6);
+        for puzzle in generator.puzzles(5, 3).unwrap() {
+            let guesses = Solver::new(1).solve(&puzzle.question).guesses;
+            assert!((2..=6).contains(&guesses));
+            assert_eq!(puzzle.rating, Some(guesses as u32));
+        }
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_puzzles_and_more_of_them() {
+        let generator = Generator::new(SudokuSize::Six).with_clues(18..=22);
+        let ten = generator.puzzles(10, 4).unwrap();
+        assert_eq!(generator.puzzles(12, 4).unwrap()[..10], ten);
+        assert_ne!(generator.puzzles(10, 5).unwrap(), ten);
+        let clues: HashSet<usize> = ten.iter().map(|puzzle| puzzle.question.clues()).collect();
+        assert!(clues.len() > 1, "the number of givens is drawn");
+    }
+
+    #[test]
+    fn wishes_that_cannot_be_met_are_errors() {
+        let four = Generator::new(SudokuSize::Four);
+        let message = |generator: Generator| generator.puzzles(1, 1).unwrap_err().to_string();
+        assert_eq!(
+            message(four.clone().with_clues(17..=20)),
+            "clues: expected a range within 0 to 16, found 17..=20"
+        );
+        assert_eq!(
+            message(four.clone().with_clues(2..=3)),
+            "found no Sudoku after 20000 tries; expected one within 2 to 3 givens, \
+             0 to 18446744073709551615 guesses"
+        );
+        // There are two boards of side four under symmetry.
+        assert_eq!(
+            four.clone()
+                .with_clues(16..=16)
+                .puzzles(2, 1)
+                .unwrap()
+                .len(),
+            2
+        );
+        assert!(
+            message_of(four.with_clues(16..=16).puzzles(3, 1)).starts_with(
+                "found no new Sudoku after 20000 tries; expected one within 3 different"
+            )
+        );
+    }
+
+    fn message_of<T: std::fmt::Debug>(result: Result<T, DataError>) -> String {
+        result.unwrap_err().to_string()
+    }
+}

@@ -113,3 +113,38 @@ pub fn verify(question: &Board, answer: &Board) -> Result<(), Breach> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_named_when_broken() {
+        let board = |text: &str| Board::parse_sized(SudokuSize::Four, text).unwrap();
+        let question = board("1... .... .... ...1");
+        let breach = |answer: &str| verify(&question, &board(answer)).unwrap_err().to_string();
+        assert_eq!(verify(&question, &board("1234 3412 2143 4321")), Ok(()));
+        assert_eq!(breach("1234 3412 2143 432."), "row 4 column 4 is blank");
+        assert_eq!(
+            breach("2134 3412 1243 4321"),
+            "row 1 column 1 is given as 1, answered as 2"
+        );
+        assert_eq!(
+            breach("1233 3412 2143 4321"),
+            "two 3s in row 1: row 1 column 3 and row 1 column 4"
+        );
+        assert_eq!(
+            breach("1234 3412 2143 3421"),
+            "two 3s in column 1: row 2 column 1 and row 4 column 1"
+        );
+        assert_eq!(
+            breach("1234 2143 3412 4321"),
+            "two 2s in box 1: row 1 column 2 and row 2 column 1"
+        );
+        let six = Board::blank(SudokuSize::Six);
+        assert_eq!(
+            verify(&question, &six).unwrap_err().to_string(),
+            "the question is 4x4, the answer 6x6"
+        );
+    }
+}

@@ -133,3 +133,104 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sudoku::Generator;
+    use rand::seq::SliceRandom;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn count_with_any(board: &Board, limit: u64) -> u64 {
+        let mut tally = Tally::new(limit, u64::MAX);
+        any::search(board.size(), board.cells(), None, &mut tally);
+        tally.solutions
+    }
+
+    #[test]
+    fn there_are_288_boards_of_side_four() {
+        let blank = Board::blank(SudokuSize::Four);
+        assert_eq!(Solver::new(1000).solve(&blank).solutions, 288);
+    }
+
+    #[test]
+    fn both_searches_count_alike() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let generator = Generator::new(SudokuSize::Nine);
+        let mut counts = Vec::new();
+        for puzzle in generator.puzzles(20, 5).unwrap() {
+            // Without some givens there are several solutions, with a wrong one mostly none.
+            let mut board = puzzle.question.clone();
+            let mut cells: Vec<usize> = (0..81).filter(|&c| board.cells()[c] != 0).collect();
+            cells.shuffle(&mut rng);
+            for &cell in &cells[..3] {
+                board.cells_mut()[cell] = 0;
+                let count = Solver::new(50).solve(&board).solutions;
+                assert_eq!(count, count_with_any(&board, 50));
+                counts.push(count);
+            }
+            board.cells_mut()[cells[3]] = rng.random_range(1..=9);
+            let count = Solver::new(50).solve(&board).solutions;
+            assert_eq!(count, count_with_any(&board, 50));
+            counts.push(count);
+        }
+        assert!(
+            counts.contains(&0) && counts.iter().any(|c| (3..50).contains(c)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn the_solution_solves_the_board() {
+        for size in SudokuSize::ALL {
+            let search = Solver::new(1).solve(&Board::blank(size));
+            assert!(search.first.unwrap().is_solved(), "{size}");
+        }
+    }
+
+    #[test]
+    fn equal_givens_make_for_no_solution() {
+        for size in SudokuSize::ALL {
+            for second in [1, size.side(), size.side() + 1] {
+                let mut board = Board::blank(size);
+                board.cells_mut()[0] = 1;
+                board.cells_mut()[second] = 1;
+                assert_eq!(Solver::new(2).solve(&board).solutions, 0, "{size} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn singles_need_no_guess_and_guesses_can_be_bounded() {
+        let easy = "53..7.... 6..195... .98....6. 8...6...3 4..8.3..1 7...2...6 .6....28. ...419..5 ....8..79";
+        let search = Solver::new(2).solve(&Board::parse(easy).unwrap());
+        assert_eq!((search.solutions, search.guesses), (1, 0));
+        assert!(search.is_unique());
+        let hard =
+            "98.7..6..75.....9...6......4...3...2..85...7......4....1......3..96...5.....21...";
+        let board = Board::parse(hard).unwrap();
+        let search = Solver::new(2).solve(&board);
+        assert!(search.is_unique() && search.guesses > 5);
+        let bounded = Solver::new(2).with_max_guesses(3).solve(&board);
+        assert_eq!(bounded.guesses, 3);
+        assert!(!bounded.complete && !bounded.is_unique());
+    }
+
+    #[test]
+    fn another_digit_is_found_where_there_is_one() {
+        let board = Board::parse("1... ..3. .... ...2").unwrap();
+        let first = Solver::new(1).solve(&board).first.unwrap();
+        let other = (0..16).filter(|&c| board.cells()[c] == 0);
+        let changing = other
+            .filter(|&c| has_other(&board, c, first.cells()[c], 100))
+            .count();
+        assert!(changing > 0);
+        let unique = Board::parse("12.. 34.. ..43 ..21").unwrap();
+        assert!(Solver::new(2).solve(&unique).is_unique());
+        for cell in (0..16).filter(|&c| unique.cells()[c] == 0) {
+            let digit = Solver::new(1).solve(&unique).first.unwrap().cells()[cell];
+            assert!(!has_other(&unique, cell, digit, 100));
+        }
+    }
+}
