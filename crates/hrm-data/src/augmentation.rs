@@ -103,10 +103,8 @@ impl Augmentation {
                 let (question, answer) = (inputs.to_vec(), labels.to_vec());
                 augmenter.apply(symmetry, (&question, &answer), inputs, labels);
             }
-            (Self::ArcTranslated, Task::Arc) => {
-                if !drawn.stays() {
-                    arc::canvas::translate((inputs, info.pad_id), (labels, IGNORED), rng);
-                }
+            (Self::ArcTranslated, Task::Arc) if !drawn.stays() => {
+                arc::canvas::translate((inputs, info.pad_id), (labels, IGNORED), rng);
             }
             _ => {}
         }
