@@ -16,6 +16,29 @@ const COLUMN: u32 = 1 | 1 << 9 | 1 << 18;
 
 static TABLES: Tables = Tables::new();
 
+/// Cells that share a row, column or box with a cell, by band.
+static PEERS: [[u32; 3]; 81] = peers();
+
+const fn peers() -> [[u32; 3]; 81] {
+    let mut peers = [[0; 3]; 81];
+    let mut cell = 0;
+    while cell < 81 {
+        let mut other = 0;
+        while other < 81 {
+            let (row, column) = (cell / 9, cell % 9);
+            let same_row = other / 9 == row;
+            let same_column = other % 9 == column;
+            let same_box = other / 27 == row / 3 && other % 9 / 3 == column / 3;
+            if other != cell && (same_row || same_column || same_box) {
+                peers[cell][other / 27] |= 1 << (other % 27);
+            }
+            other += 1;
+        }
+        cell += 1;
+    }
+    peers
+}
+
 struct Tables {
     /// 9 bits of a row -> which of its three minirows have a bit.
     minirows: [u16; 512],
@@ -251,11 +274,28 @@ impl State {
     /// one digit.
     #[inline]
     fn choose(&self, counts: &Counts) -> Option<(usize, u32)> {
+        let pairs: [u32; 3] = std::array::from_fn(|band| counts.two[band] & !counts.three[band]);
+        let mut best = None;
         for band in 0..3 {
-            let pairs = counts.two[band] & !counts.three[band];
-            if pairs != 0 {
-                return Some((band, pairs & pairs.wrapping_neg()));
+            let mut rest = pairs[band];
+            while rest != 0 {
+                let cell = rest.trailing_zeros();
+                rest &= rest - 1;
+                let seen = &PEERS[27 * band + cell as usize];
+                // Pairs that share a digit are settled by one of the two guesses.
+                let mut neighbours = 0;
+                for places in self.places.iter().filter(|p| p[band] >> cell & 1 != 0) {
+                    for b in 0..3 {
+                        neighbours += (pairs[b] & seen[b] & places[b]).count_ones();
+                    }
+                }
+                if best.is_none_or(|(most, _)| neighbours > most) {
+                    best = Some((neighbours, (band, 1 << cell)));
+                }
             }
+        }
+        if let Some((_, cell)) = best {
+            return Some(cell);
         }
         let open = |band: usize| {
             let cells = (0..27).map(|k| 1 << k);
