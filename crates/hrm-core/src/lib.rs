@@ -30,6 +30,7 @@
 pub mod block;
 mod config;
 mod error;
+mod flops;
 mod init;
 mod model;
 pub mod ops;
@@ -42,6 +43,7 @@ pub use config::{
     PuzzleEmbeddingConfig, Sizes,
 };
 pub use error::ConfigError;
+pub use flops::Flops;
 pub use init::{TRUNCATED_STD, truncated_normal};
 pub use model::{Hrm, LatentState, SegmentOutput};
 pub use weights::{Weight, WeightRole};

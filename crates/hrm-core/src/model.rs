@@ -171,6 +171,11 @@ impl Hrm {
         self
     }
 
+    /// The rotary tables, where the model has rotary positions.
+    pub fn rope(&self) -> Option<&RopeTable> {
+        self.rope.as_ref()
+    }
+
     /// The device of the weights, without autodiff.
     pub fn device(&self) -> Device {
         self.embed_tokens.val().device().without_autodiff()

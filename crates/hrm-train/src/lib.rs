@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod config;
+pub mod conformance;
 mod ema;
 mod error;
 mod evaluate;

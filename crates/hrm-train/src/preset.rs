@@ -12,7 +12,7 @@ use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
 use crate::schedule::Schedule;
 
 /// A named recipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Preset {
     /// Its name on the command line.
     pub name: &'static str,

@@ -1,8 +1,9 @@
 //! The trainer: an iterator of steps over a state that can be saved whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use hrm_act::{ActStep, Batch, Carry, MetricSums, Metrics};
 use hrm_core::{Hrm, Sizes};
 use hrm_data::{Exploration, PuzzleSet, Sampler, SamplerConfig};
@@ -216,37 +217,39 @@ impl Trainer {
 
 impl TrainState {
     /// One segment, one backward pass, one update.
-    ///
-    /// The state is moved through, so that its buffers are no one else's and can be updated in place.
     fn train(mut self, config: &TrainConfig, batch: Batch) -> (Self, f64, MetricSums) {
-        let factor = config.schedule.factor(self.step + 1, config.steps);
-        let lr = config.optimizer.lr * factor;
+        let step = self.segment(config, batch);
+        let metrics = step.metrics.clone();
+        let (state, lr) = self.update(config, step);
+        (state, lr, metrics)
+    }
+
+    /// The forward part of a step; the slots move into what it gives.
+    pub(crate) fn segment(&mut self, config: &TrainConfig, batch: Batch) -> ActStep {
         let carry = match self.carry.take() {
             Some(carry) => carry,
             None => Carry::empty(&self.model, &batch),
         };
-        let ActStep {
-            carry,
-            loss,
-            puzzle_rows,
-            metrics,
-            ..
-        } = config
+        config
             .act
-            .step(&self.model, carry, batch, config.batch_size);
-        let mut gradients = loss.backward();
-        drop(loss);
-        let row_gradient = puzzle_rows.and_then(|rows| rows.grad_remove(&mut gradients));
-        let mut dense = self.model.take_gradients(&mut gradients);
-        drop(gradients);
+            .step(&self.model, carry, batch, config.batch_size)
+    }
+
+    /// The backward pass and the update; gives the learning rate used.
+    ///
+    /// The state is moved through, so that its buffers are no one else's and can be updated in place.
+    pub(crate) fn update(mut self, config: &TrainConfig, step: ActStep) -> (Self, f64) {
+        let factor = config.schedule.factor(self.step + 1, config.steps);
+        let lr = config.optimizer.lr * factor;
+        let Gradients { mut dense, rows } = Gradients::of(&self.model, step.loss, step.puzzle_rows);
         if let Some(max_norm) = config.gradient_clip {
             dense = clip_global_norm(dense, max_norm);
         }
         let mut model = self
             .optimizer
             .step(&config.optimizer, lr, self.model, dense);
-        if let (Some(gradient), Some(table)) = (row_gradient, model.puzzle_emb.take()) {
-            let ids = carry.batch.puzzle_ids.clone();
+        if let (Some(gradient), Some(table)) = (rows, model.puzzle_emb.take()) {
+            let ids = step.carry.batch.puzzle_ids.clone();
             let rate = config.puzzle_optimizer.lr * factor;
             let decay = config.puzzle_optimizer.weight_decay;
             model.puzzle_emb = Some(table.map(|table| {
@@ -259,9 +262,28 @@ impl TrainState {
         if let Some(ema) = &mut self.ema {
             ema.update(&self.model);
         }
-        self.carry = Some(carry);
+        self.carry = Some(step.carry);
         self.step += 1;
-        (self, lr, metrics)
+        (self, lr)
+    }
+}
+
+/// The gradients of a step.
+pub(crate) struct Gradients {
+    /// Of the dense weights, flat, by official name.
+    pub dense: BTreeMap<String, Tensor<1>>,
+    /// Of the slots' rows of the puzzle table, `[B, E]`.
+    pub rows: Option<Tensor<2>>,
+}
+
+impl Gradients {
+    /// The backward pass of a loss.
+    pub fn of(model: &Hrm, loss: Tensor<1>, puzzle_rows: Option<Tensor<2>>) -> Self {
+        let mut gradients = loss.backward();
+        Self {
+            rows: puzzle_rows.and_then(|rows| rows.grad_remove(&mut gradients)),
+            dense: model.take_gradients(&mut gradients),
+        }
     }
 }
 
