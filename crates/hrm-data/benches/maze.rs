@@ -1,11 +1,14 @@
 //! Mazes: generating, labelling, augmenting and judging on one core.
 //! `cargo bench -p hrm-data --bench maze`
 
+use std::sync::Arc;
+
 use divan::counter::ItemsCount;
 use hrm_data::dihedral::Dihedral;
 use hrm_data::maze::{
     MazeAugmentation, MazeAugmenter, MazeGenerator, MazePuzzle, MazeRecipe, Search,
 };
+use hrm_data::{PuzzleSet, Sampler, SamplerConfig};
 
 fn main() {
     divan::main();
@@ -61,6 +64,22 @@ fn augment(bencher: divan::Bencher, augmentation: MazeAugmentation) {
                 }
             }
         });
+}
+
+/// 30x30 mazes drawn into batches.
+#[divan::bench]
+fn draw(bencher: divan::Bencher) {
+    let config = SamplerConfig {
+        batch_size: 256,
+        seed: 1,
+        augment: true,
+        exploration: None,
+    };
+    let set = PuzzleSet::from_mazes(&puzzles(), Some(MazeAugmentation::Relabel)).unwrap();
+    let mut sampler = Sampler::new(Arc::new(set), config).unwrap();
+    bencher
+        .counter(ItemsCount::new(256usize))
+        .bench_local(|| sampler.next_batch());
 }
 
 /// Verdicts on 30x30 mazes.
