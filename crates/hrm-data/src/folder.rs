@@ -13,6 +13,7 @@
 //! read, say what is derived: `<set>__derived.npy` `[puzzles, 3]` with original, code and puzzle id, and
 //! `<set>__derived_group_indices.npy`.
 
+use crate::draws::{Draws, Stream};
 use crate::identifiers::Identifiers;
 use crate::npy::{self, ElementType, Npy};
 use crate::set::{DerivedPuzzle, check_offsets, check_tokens};
@@ -85,6 +86,14 @@ struct Hrm {
     format: u32,
     task: Task,
     splits: BTreeMap<String, Split>,
+}
+
+/// Counts of the arrays that were written.
+struct Totals {
+    groups: usize,
+    puzzles: usize,
+    examples: usize,
+    sets: Vec<String>,
 }
 
 /// What `hrm.json` says about a split.
@@ -211,29 +220,154 @@ impl PuzzleSet {
     /// [`DataError::Write`]; [`DataError::Mismatch`] if the set has ignored labels but no id for them;
     /// [`DataError::Field`] if the folder holds a split of another task.
     pub fn save(&self, dir: &Path, split: &str) -> Result<(), DataError> {
-        let folder = dir.join(split);
-        std::fs::create_dir_all(&folder).map_err(|source| DataError::Write {
-            path: folder.clone(),
-            source,
-        })?;
-        let hrm_path = dir.join("hrm.json");
-        let mut hrm = match hrm_path.exists() {
-            true => read_json(&hrm_path, MAX_ABOUT)?,
-            false => Hrm {
-                format: 1,
-                task: self.info.task,
-                splits: BTreeMap::new(),
-            },
-        };
-        if hrm.task != self.info.task {
-            let (expected, found) = (format!("{:?}", self.info.task), format!("{:?}", hrm.task));
-            return Err(problem(&hrm_path, "task", expected, found));
-        }
+        let folder = self.begin_save(dir, split)?;
         let originals = self.originals();
         originals.save_arrays(&folder)?;
         if let Some(derived) = &self.derived {
             self.save_derived(&folder, derived)?;
         }
+        let totals = Totals {
+            groups: originals.num_groups(),
+            puzzles: originals.num_puzzles(),
+            examples: originals.num_examples(),
+            sets: originals
+                .parts()
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect(),
+        };
+        self.finish_save(
+            dir,
+            split,
+            self.augmentation,
+            self.derived.is_some(),
+            totals,
+        )
+    }
+
+    /// Writes the set as [`PuzzleSet::save`] does, but with the augmented puzzles written out, for programs that
+    /// do not augment as they draw: each original is followed by `copies` augmented ones in its group. Derived
+    /// puzzles (ARC's augmentations) are written once each, whatever `copies`.
+    ///
+    /// # Errors
+    /// As [`PuzzleSet::save`]; [`DataError::Mismatch`] if that makes 2^32 examples or more.
+    pub fn save_materialized(
+        &self,
+        dir: &Path,
+        split: &str,
+        copies: usize,
+        seed: u64,
+    ) -> Result<(), DataError> {
+        let copies = match self.augmentation {
+            Augmentation::Sudoku | Augmentation::Maze(_) => copies,
+            _ => 0,
+        };
+        let times = copies.saturating_add(1);
+        let too_many = || DataError::mismatch("augmented examples", "below 2^32", "more");
+        let examples = self
+            .num_examples()
+            .checked_mul(times)
+            .ok_or_else(too_many)?;
+        u32::try_from(examples).map_err(|_| too_many())?;
+        let folder = self.begin_save(dir, split)?;
+        let (mut ids, mut puzzle_offsets, mut group_offsets) = (Vec::new(), vec![0], vec![0]);
+        // Puzzle, and its number among the copies.
+        let mut puzzles = Vec::new();
+        let mut end = 0;
+        for group in 0..self.num_groups() {
+            for copy in 0..times {
+                for puzzle in self.group(group) {
+                    puzzles.push((puzzle as u32, copy as u32));
+                    ids.push(self.puzzle_ids[puzzle]);
+                    end += self.puzzle(puzzle).len() as u32;
+                    puzzle_offsets.push(end);
+                }
+            }
+            group_offsets.push(puzzles.len() as u32);
+        }
+        let (inputs_type, labels_type) = self.element_types()?;
+        let ignored = self.info.ignore_label_id.unwrap_or_default();
+        let draws = Draws::new(seed);
+        let path = |array: &str| folder.join(format!("all__{array}.npy"));
+        let shape = [examples, self.info.seq_len];
+        let moved = matches!(self.augmentation, Augmentation::ArcTranslated);
+        // Both arrays are drawn alike: a draw depends on the example's number alone.
+        let rows = |labels: bool| {
+            let (puzzles, offsets, draws) = (&puzzles, &puzzle_offsets, &draws);
+            puzzles
+                .iter()
+                .zip(offsets)
+                .flat_map(move |(&(puzzle, copy), &first)| {
+                    let puzzle = puzzle as usize;
+                    (0..self.puzzle(puzzle).len()).flat_map(move |k| {
+                        let mut row = self.blank_batch(1);
+                        if copy > 0 || moved {
+                            let number = u64::from(first) + k as u64;
+                            let mut rng = draws.at(Stream::Augmentation, number);
+                            self.draw_example(puzzle, k, &mut row, 0, &mut rng);
+                        } else {
+                            self.read_example(puzzle, k, &mut row, 0);
+                        }
+                        let tokens = if labels { row.labels } else { row.inputs };
+                        tokens.into_iter().map(move |token| match token {
+                            IGNORED => ignored,
+                            token => i64::from(token),
+                        })
+                    })
+                })
+        };
+        npy::write(&path("inputs"), inputs_type, &shape, rows(false))?;
+        npy::write(&path("labels"), labels_type, &shape, rows(true))?;
+        write_numbers(&path("puzzle_identifiers"), &ids)?;
+        write_numbers(&path("puzzle_indices"), &puzzle_offsets)?;
+        write_numbers(&path("group_indices"), &group_offsets)?;
+        let totals = Totals {
+            groups: self.num_groups(),
+            puzzles: puzzles.len(),
+            examples,
+            sets: vec!["all".to_owned()],
+        };
+        self.finish_save(dir, split, Augmentation::None, false, totals)
+    }
+
+    /// Makes the folder of a split and refuses one of another task.
+    fn begin_save(&self, dir: &Path, split: &str) -> Result<PathBuf, DataError> {
+        self.read_about(dir)?;
+        let folder = dir.join(split);
+        std::fs::create_dir_all(&folder).map_err(|source| DataError::Write {
+            path: folder.clone(),
+            source,
+        })?;
+        Ok(folder)
+    }
+
+    /// What `hrm.json` says so far.
+    fn read_about(&self, dir: &Path) -> Result<Hrm, DataError> {
+        let path = dir.join("hrm.json");
+        if !path.exists() {
+            return Ok(Hrm {
+                format: 1,
+                task: self.info.task,
+                splits: BTreeMap::new(),
+            });
+        }
+        let hrm: Hrm = read_json(&path, MAX_ABOUT)?;
+        if hrm.task != self.info.task {
+            let (expected, found) = (format!("{:?}", self.info.task), format!("{:?}", hrm.task));
+            return Err(problem(&path, "task", expected, found));
+        }
+        Ok(hrm)
+    }
+
+    /// Writes what is said about the arrays, `dataset.json` last.
+    fn finish_save(
+        &self,
+        dir: &Path,
+        split: &str,
+        augmentation: Augmentation,
+        derived: bool,
+        totals: Totals,
+    ) -> Result<(), DataError> {
         match &self.identifiers {
             Some(names) => write_json(&dir.join("identifiers.json"), names.as_ref())?,
             None if self.info.num_puzzle_ids == 1 => {
@@ -241,13 +375,14 @@ impl PuzzleSet {
             }
             None => {}
         }
+        let mut hrm = self.read_about(dir)?;
         let entry = Split {
-            augmentation: self.augmentation,
-            derived: self.derived.is_some(),
+            augmentation,
+            derived,
             provenance: self.provenance.as_deref().cloned(),
         };
         hrm.splits.insert(split.to_owned(), entry);
-        write_json(&hrm_path, &hrm)?;
+        write_json(&dir.join("hrm.json"), &hrm)?;
         let info = &self.info;
         let dataset = Dataset {
             pad_id: info.pad_id.into(),
@@ -256,16 +391,12 @@ impl PuzzleSet {
             vocab_size: info.vocab_size as u64,
             seq_len: info.seq_len as u64,
             num_puzzle_identifiers: info.num_puzzle_ids as u64,
-            total_groups: originals.num_groups() as u64,
-            mean_puzzle_examples: originals.mean_puzzle_examples(),
-            total_puzzles: Some(originals.num_puzzles() as u64),
-            sets: originals
-                .parts()
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect(),
+            total_groups: totals.groups as u64,
+            mean_puzzle_examples: totals.examples as f64 / totals.puzzles.max(1) as f64,
+            total_puzzles: Some(totals.puzzles as u64),
+            sets: totals.sets,
         };
-        write_json(&folder.join("dataset.json"), &dataset)
+        write_json(&dir.join(split).join("dataset.json"), &dataset)
     }
 
     /// The same set with a note of where it comes from, which is saved with it.

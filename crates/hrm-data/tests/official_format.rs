@@ -1,6 +1,6 @@
 //! Data folders: the real ones read and written back, and broken ones refused.
 
-use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::sudoku::{Board, Canonical, Generator, SudokuSize};
 use hrm_data::{
     Augmentation, IGNORED, Identifiers, Provenance, PuzzleSet, SetArrays, SetInfo, SourceFile, Task,
 };
@@ -390,4 +390,41 @@ fn groups_and_ids_survive_and_a_subset_is_saved_alone() {
         (&[0; 16][..], &[IGNORED; 16][..])
     );
     assert_eq!(read.take(9).fingerprint(), read.fingerprint());
+}
+
+#[test]
+fn materialized_sets_hold_each_original_with_its_augmentations() {
+    let (_, set) = small_folder();
+    let dir = tempfile::tempdir().unwrap();
+    set.save_materialized(dir.path(), "train", 9, 5).unwrap();
+    let read = PuzzleSet::load(dir.path(), "train").unwrap();
+    assert_eq!(
+        (read.num_groups(), read.num_puzzles(), read.num_examples()),
+        (25, 250, 250)
+    );
+    assert_eq!(read.augmentation(), Augmentation::None);
+    let board = |tokens: &[u8]| Board::from_tokens(SudokuSize::Four, tokens).unwrap();
+    for group in 0..25 {
+        let original = set.example(group);
+        assert_eq!(read.example(10 * group), original);
+        let form = |example: &hrm_data::Example<'_>| {
+            Canonical::of(&board(&example.inputs), &board(&example.labels)).unwrap()
+        };
+        let mut differing = 0;
+        for copy in 1..10 {
+            let example = read.example(10 * group + copy);
+            assert_eq!(form(&example), form(&original));
+            differing += usize::from(example != original);
+        }
+        assert!(differing >= 5);
+    }
+    // The same seed writes the same.
+    let again = tempfile::tempdir().unwrap();
+    set.save_materialized(again.path(), "train", 9, 5).unwrap();
+    assert_same_arrays(&dir.path().join("train"), &again.path().join("train"));
+    let too_many = set
+        .save_materialized(again.path(), "train", usize::MAX, 5)
+        .unwrap_err();
+    let expected = "augmented examples: expected below 2^32, found more";
+    assert_eq!(too_many.to_string(), expected);
 }
