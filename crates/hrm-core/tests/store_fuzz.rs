@@ -6,7 +6,9 @@
 
 mod torch_file;
 
-use hrm_core::store::{StoreError, TensorFile};
+use burn::tensor::Device;
+use hrm_core::store::{ConfigHints, ImportOptions, StoreError, TensorFile, export_bytes, inspect};
+use hrm_core::{Hrm, HrmConfig, PuzzleEmbeddingConfig, Sizes};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -230,6 +232,20 @@ fn read_all(bytes: Vec<u8>) -> bool {
             );
         }
     };
+    let hints = ConfigHints {
+        num_heads: Some(2),
+        h_cycles: Some(2),
+        l_cycles: Some(2),
+        max_segments: Some(4),
+        ..ConfigHints::default()
+    };
+    let options = ImportOptions {
+        hints,
+        ..ImportOptions::default()
+    };
+    if let Ok((config, _)) = inspect(&file, &options) {
+        config.validate().unwrap();
+    }
     for name in file.names() {
         let info = file.info(name).unwrap();
         let count = match info.dtype.is_float() {
@@ -288,6 +304,7 @@ fn bases() -> Vec<Base> {
             [f32_bytes(&values), [0x80, 0x3f].repeat(6), vec![1; 8]].concat(),
         ),
     ];
+    bases.push(exported());
     if let Some(dir) = std::env::var_os("HRM_SHARED_DIR") {
         let fixtures = std::path::Path::new(&dir).join("fixtures");
         for name in [
@@ -305,6 +322,28 @@ fn bases() -> Vec<Base> {
         println!("HRM_SHARED_DIR is not set: only checkpoints made here are mutated");
     }
     bases
+}
+
+/// A small TRM, whose configuration is in the metadata.
+fn exported() -> Base {
+    let sizes = Sizes {
+        seq_len: 9,
+        vocab_size: 5,
+        num_puzzle_ids: 3,
+    };
+    let config = HrmConfig {
+        hidden_size: 4,
+        num_heads: 1,
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 4,
+            positions: Some(2),
+        }),
+        ..HrmConfig::trm_mlp(sizes)
+    };
+    let bytes = export_bytes(&Hrm::new(&config, 0, &Device::flex()).unwrap(), 4).unwrap();
+    let len = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let (header, data) = bytes[8..].split_at(len);
+    Base::Safetensors(header.to_vec(), data.to_vec())
 }
 
 /// The entries of a checkpoint, `data.pkl` first.
@@ -356,8 +395,8 @@ fn mutated_files_are_read_or_refused() {
         1 => Just(Layer::Data),
         2 => Just(Layer::Container),
     ];
-    // The fixtures are a hundred times as large, so they are taken less often.
-    let index = prop_oneof![4 => 0usize..2, 2 => Just(2), 1 => 2..bases.len()];
+    // Whole models are a hundred times as large, so they are taken less often.
+    let index = prop_oneof![8 => 0usize..2, 3 => Just(2usize), 2 => 3..bases.len()];
     let strategy = (index, layer, prop::collection::vec(edit(), 1..5));
     let (past, highest) = (Cell::new(0u64), Cell::new(0usize));
     TestRunner::new(config)

@@ -434,6 +434,18 @@ fn contradictions_are_all_listed() {
         "{message}"
     );
     let hints = ConfigHints {
+        expansion: Some(1e300),
+        ..options(&config).hints
+    };
+    let absurd = ImportOptions {
+        hints,
+        ..options(&config)
+    };
+    assert!(matches!(
+        import(&file, &absurd, &device()),
+        Err(StoreError::Contradiction { .. })
+    ));
+    let hints = ConfigHints {
         num_heads: Some(3),
         ..options(&config).hints
     };

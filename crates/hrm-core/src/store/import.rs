@@ -19,6 +19,8 @@ use crate::weights::WeightRole;
 
 /// Rows of a puzzle table that are read at once.
 const ROWS_AT_ONCE: usize = 4096;
+/// Largest expansion of a SwiGLU.
+const MAX_EXPANSION: f64 = 1024.0;
 /// Name of the puzzle table.
 const TABLE: &str = "puzzle_emb.weights";
 
@@ -358,6 +360,9 @@ fn check_tensors(tensors: &Tensors<'_>, label: &str) -> Result<Architecture, Sto
             Some(_) if !info.dtype.is_float() => {
                 misshapen.push(format!("{full}: expected floats, found {}", info.dtype))
             }
+            Some(_) if info.num_elements() == 0 => {
+                misshapen.push(format!("{full}: expected values, found {:?}", info.shape));
+            }
             Some(shape) if architecture.is_some() && *shape != info.shape => {
                 misshapen.push(format!(
                     "{full}: expected {shape:?}, found {:?}",
@@ -615,7 +620,7 @@ fn expansion(config: &HrmConfig, found: &Architecture, given: Option<f64>) -> Re
         None => format!("{} for {}", found.inner, found.hidden_size),
     };
     if let Some(given) = given {
-        return if fits(given) {
+        return if given > 0.0 && given <= MAX_EXPANSION && fits(given) {
             Ok(given)
         } else {
             Err(format!(
@@ -625,7 +630,7 @@ fn expansion(config: &HrmConfig, found: &Architecture, given: Option<f64>) -> Re
     }
     let exact = found.inner as f64 * 1.5 / found.hidden_size.max(1) as f64;
     std::iter::once(4.0)
-        .chain((1..=1024).map(f64::from))
+        .chain((1..=MAX_EXPANSION as u32).map(f64::from))
         .chain([exact])
         .find(|&candidate| fits(candidate))
         .ok_or_else(|| format!("the SwiGLUs' widths are {widths}, which no expansion gives"))
