@@ -43,6 +43,7 @@ pub(crate) struct Derived {
 }
 
 /// A puzzle to derive from a stored one.
+#[cfg(feature = "fs")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DerivedPuzzle {
     /// Index of the stored puzzle.
@@ -210,6 +211,7 @@ impl PuzzleSet {
     ///
     /// # Errors
     /// [`DataError::Mismatch`] if that is not so, or on a puzzle id out of range.
+    #[cfg(feature = "fs")]
     pub(crate) fn with_derived(
         self,
         puzzles: &[DerivedPuzzle],
