@@ -9,8 +9,11 @@ mod draws;
 mod error;
 #[cfg(feature = "fs")]
 mod folder;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod identifiers;
 mod info;
+pub mod inspect;
 pub mod maze;
 #[cfg(feature = "fs")]
 mod npy;

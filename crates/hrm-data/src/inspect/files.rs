@@ -1,0 +1,264 @@
+//! Looks at data folders and CSV files.
+
+use super::{Distribution, Examined, Report, Shared, examine};
+use crate::maze::{self, Maze};
+use crate::sudoku::{Board, SudokuSize};
+use crate::{DataError, IGNORED, PuzzleSet, SetInfo, Task};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Looks at the first `limit` examples of every split of a data folder.
+///
+/// # Errors
+/// As [`PuzzleSet::load`]; [`DataError::Field`] if no folder inside holds a `dataset.json`.
+pub fn inspect_folder(dir: &Path, limit: usize) -> Result<Report, DataError> {
+    let read_error = |source| DataError::Read {
+        path: dir.into(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(read_error)? {
+        let entry = entry.map_err(read_error)?;
+        if entry.path().join("dataset.json").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let mut task = None;
+    let mut splits = Vec::new();
+    for name in names {
+        let set = PuzzleSet::load(dir, &name)?;
+        task = task.or(Some(set.info().task));
+        splits.push(examine(&name, &set, limit));
+    }
+    let Some(task) = task else {
+        return Err(DataError::Field {
+            path: dir.into(),
+            field: "splits".to_owned(),
+            expected: "a folder with dataset.json, such as train".to_owned(),
+            found: "none".to_owned(),
+        });
+    };
+    let mut shared = Vec::new();
+    for (at, one) in splits.iter().enumerate() {
+        for other in &splits[at + 1..] {
+            let keys: HashSet<_> = other.keys.iter().collect();
+            let examples = one.keys.iter().filter(|key| keys.contains(key)).count();
+            if examples > 0 {
+                shared.push(Shared {
+                    splits: (one.report.name.clone(), other.report.name.clone()),
+                    examples,
+                });
+            }
+        }
+    }
+    Ok(Report {
+        task,
+        splits: splits.into_iter().map(|split| split.report).collect(),
+        shared,
+    })
+}
+
+/// Looks at the first `limit` puzzles of a CSV file of Sudokus or mazes, which is told from the first question.
+/// Unlike the readers of these it accepts wrong answers, and counts them.
+///
+/// # Errors
+/// With file and line: another header, a question that is neither, a field of the wrong length or with characters
+/// that mean nothing.
+pub fn inspect_csv(path: &Path, limit: usize) -> Result<Report, DataError> {
+    let file = std::fs::File::open(path).map_err(|source| DataError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let mut reader = csv::Reader::from_reader(std::io::BufReader::new(file));
+    let malformed = |error: csv::Error| {
+        let line = error.position().map_or(1, csv::Position::line);
+        let found = error.to_string();
+        DataError::CsvRecord { found }.at_line(path, line)
+    };
+    let expected = ["source", "question", "answer", "rating"];
+    let header = reader.headers().map_err(malformed)?;
+    if *header != expected[..] {
+        let found: Vec<&str> = header.iter().collect();
+        let found = found.join(",").chars().take(80).collect();
+        let expected = expected.join(",");
+        return Err(DataError::CsvHeader { expected, found }.at_line(path, 1));
+    }
+    let mut info: Option<SetInfo> = None;
+    let (mut inputs, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(malformed)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let field = |column: usize| record.get(column).unwrap_or_default();
+        let info = match &mut info {
+            Some(info) => info,
+            empty => empty.insert(kind(field(1)).map_err(|error| error.at_line(path, line))?),
+        };
+        inputs.extend(question(info, field(1)).map_err(|error| error.at_line(path, line))?);
+        labels.extend(answer(info, field(2)).map_err(|error| error.at_line(path, line))?);
+        ratings.extend(field(3).parse::<u64>().ok());
+    }
+    let info = info.ok_or(DataError::EmptySet)?;
+    let task = info.task;
+    let set = PuzzleSet::from_examples(info, inputs, labels)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Examined { mut report, .. } = examine(&name, &set, limit);
+    report.rating = Distribution::of(ratings);
+    Ok(Report {
+        task,
+        splits: vec![report],
+        shared: Vec::new(),
+    })
+}
+
+/// The kind of set that a question begins.
+fn kind(question: &str) -> Result<SetInfo, DataError> {
+    if question.contains(['S', '#']) {
+        let maze = Maze::parse_square(question)?;
+        return Ok(SetInfo::maze(maze.height(), maze.width()));
+    }
+    let size = SudokuSize::from_num_cells(question.chars().count())?;
+    Ok(SetInfo::sudoku(size))
+}
+
+/// Tokens of a question.
+fn question(info: &SetInfo, text: &str) -> Result<Vec<u8>, DataError> {
+    match info.task {
+        Task::Maze { height, width } => Ok(Maze::parse(text, height, width)?.cells().to_vec()),
+        _ => answer(info, text),
+    }
+}
+
+/// Tokens of an answer, whether it is right or not.
+fn answer(info: &SetInfo, text: &str) -> Result<Vec<u8>, DataError> {
+    if let Task::Sudoku(size) = info.task {
+        return Ok(Board::parse_sized(size, text)?.tokens());
+    }
+    let found = text.chars().count();
+    if found != info.seq_len {
+        return Err(DataError::MazeCells {
+            expected: info.seq_len,
+            found,
+        });
+    }
+    // What is no maze character is counted as wrong, not refused.
+    let tokens = text.chars().map(|c| maze::token(c).unwrap_or(IGNORED));
+    Ok(tokens.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::Compared;
+    use crate::sudoku::Generator;
+
+    #[test]
+    fn duplicates_within_and_across_splits_are_counted_in_disguise_too() {
+        let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
+        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Training: 10 puzzles, each with two augmented copies. Test: two of them, and two others.
+        set.subset(0..10)
+            .save_materialized(dir.path(), "train", 2, 1)
+            .unwrap();
+        set.subset(8..12).save(dir.path(), "test").unwrap();
+        let report = inspect_folder(dir.path(), usize::MAX).unwrap();
+        let names: Vec<&str> = report
+            .splits
+            .iter()
+            .map(|split| split.name.as_str())
+            .collect();
+        assert_eq!(names, ["test", "train"]);
+        let (test, train) = (&report.splits[0], &report.splits[1]);
+        assert_eq!((test.examples, test.duplicates), (4, 0));
+        assert_eq!(
+            (train.groups, train.examples, train.duplicates),
+            (10, 30, 20)
+        );
+        assert_eq!(train.compared, Compared::CanonicalForm);
+        assert_eq!(
+            report.shared[0].splits,
+            ("test".to_owned(), "train".to_owned())
+        );
+        assert_eq!(report.shared[0].examples, 2);
+        let sudoku = train.sudoku.as_ref().unwrap();
+        assert_eq!((sudoku.right, sudoku.one_solution), (30, 30));
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn wrong_answers_of_a_csv_are_counted_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.csv");
+        let text = "source,question,answer,rating\n\
+                    a,1234341221434...,1234341221434321,3\n\
+                    a,................,1234341221434321,5\n\
+                    a,12..............,2134341221434321,\n\
+                    a,11..............,1134341221434321,4\n";
+        std::fs::write(&path, text).unwrap();
+        let report = inspect_csv(&path, usize::MAX).unwrap();
+        let split = &report.splits[0];
+        assert_eq!(split.rating.unwrap().median, 4);
+        let sudoku = split.sudoku.as_ref().unwrap();
+        assert_eq!(sudoku.right, 2);
+        assert_eq!(
+            sudoku.wrong,
+            [
+                (2, "row 1 column 1 is given as 1, answered as 2".to_owned()),
+                (
+                    3,
+                    "two 1s in row 1: row 1 column 1 and row 1 column 2".to_owned()
+                ),
+            ]
+        );
+        assert_eq!(
+            (
+                sudoku.one_solution,
+                sudoku.several_solutions,
+                sudoku.no_solution
+            ),
+            (1, 2, 1)
+        );
+        let clues = sudoku.clues.unwrap();
+        assert_eq!((clues.min, clues.median, clues.max), (0, 2, 13));
+    }
+
+    #[test]
+    fn the_verdicts_on_mazes_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.csv");
+        // The label goes down first; right first is as short; the third does not lead to the goal.
+        let text = "source,question,answer,rating\n\
+                    a,S   G#   ,So  G#   ,3\n\
+                    a,S   G#   ,S  oG#   ,3\n\
+                    a,S   G#   ,S   G#   ,3\n";
+        std::fs::write(&path, text).unwrap();
+        let report = inspect_csv(&path, usize::MAX).unwrap();
+        let split = &report.splits[0];
+        let maze = split.maze.as_ref().unwrap();
+        assert_eq!(
+            (maze.exact, maze.optimal, maze.valid, maze.invalid),
+            (1, 1, 0, 1)
+        );
+        assert_eq!(maze.path_cells.unwrap().max, 3);
+        assert_eq!(split.duplicates, 2);
+    }
+
+    #[test]
+    fn what_is_no_data_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = inspect_folder(dir.path(), 1).unwrap_err().to_string();
+        assert!(
+            found.ends_with(
+                "splits: expected a folder with dataset.json, such as train, found none"
+            )
+        );
+        let path = dir.path().join("s.csv");
+        std::fs::write(&path, "source,question,answer,rating\n").unwrap();
+        assert!(matches!(inspect_csv(&path, 1), Err(DataError::EmptySet)));
+        std::fs::write(&path, "source,question,answer,rating\na,123,123,1\n").unwrap();
+        let found = inspect_csv(&path, 1).unwrap_err().to_string();
+        assert!(found.ends_with("s.csv:2: expected 16, 36, 81 or 256 cells, found 3"));
+    }
+}

@@ -1,0 +1,197 @@
+//! Looks at data: how much there is, what repeats, whether the answers are right.
+//!
+//! ```
+//! use hrm_data::inspect::inspect_set;
+//! use hrm_data::PuzzleSet;
+//! use hrm_data::sudoku::{Generator, SudokuSize};
+//! let puzzles = Generator::new(SudokuSize::Four).puzzles(20, 1)?;
+//! let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, false)?;
+//! let report = inspect_set("train", &set, usize::MAX).sudoku.expect("Sudokus");
+//! assert_eq!((report.right, report.one_solution), (20, 20));
+//! # Ok::<(), hrm_data::DataError>(())
+//! ```
+
+#[cfg(feature = "fs")]
+mod files;
+mod maze;
+mod sudoku;
+
+#[cfg(feature = "fs")]
+pub use files::{inspect_csv, inspect_folder};
+pub use maze::MazeReport;
+pub use sudoku::SudokuReport;
+
+use crate::{Augmentation, IGNORED, PuzzleSet, Task};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+/// What a folder or file holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What the tokens mean.
+    pub task: Task,
+    /// The splits, in the order of their names.
+    pub splits: Vec<SplitReport>,
+    /// Pairs of splits with puzzles in common; those without are left out.
+    pub shared: Vec<Shared>,
+}
+
+/// Two splits with puzzles in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// Names of the splits.
+    pub splits: (String, String),
+    /// Examples of the first that are also in the second.
+    pub examples: usize,
+}
+
+/// What a split holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitReport {
+    /// Name of the split or file.
+    pub name: String,
+    /// Originals with their augmentations.
+    pub groups: usize,
+    /// Puzzles.
+    pub puzzles: usize,
+    /// Examples.
+    pub examples: usize,
+    /// Examples per puzzle.
+    pub mean_puzzle_examples: f64,
+    /// Cells of a puzzle, S.
+    pub seq_len: usize,
+    /// Number of tokens, V.
+    pub vocab_size: usize,
+    /// Rows of the puzzle table.
+    pub num_puzzle_ids: usize,
+    /// How the sampler changes examples.
+    pub augmentation: Augmentation,
+    /// Examples that were looked at, the first ones; all that follows counts these.
+    pub examined: usize,
+    /// Examples with at least one label, that is not for testing alone.
+    pub labelled: usize,
+    /// How examples were compared.
+    pub compared: Compared,
+    /// Examples that repeat an earlier one.
+    pub duplicates: usize,
+    /// What a CSV file says about the hardness, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rating: Option<Distribution>,
+    /// Of Sudokus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sudoku: Option<SudokuReport>,
+    /// Of mazes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maze: Option<MazeReport>,
+}
+
+/// How examples were compared to find duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// Under all symmetries of the task, by a canonical form.
+    CanonicalForm,
+    /// Token by token.
+    Tokens,
+}
+
+/// Least, mean, middle and greatest of some counts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// The least.
+    pub min: u64,
+    /// The mean.
+    pub mean: f64,
+    /// The middle one, the lower of two.
+    pub median: u64,
+    /// The greatest.
+    pub max: u64,
+}
+
+impl Distribution {
+    /// Of these counts; `None` of no counts.
+    pub fn of(counts: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let mut counts: Vec<u64> = counts.into_iter().collect();
+        counts.sort_unstable();
+        let (&min, &max) = (counts.first()?, counts.last()?);
+        Some(Self {
+            min,
+            mean: counts.iter().map(|&count| count as f64).sum::<f64>() / counts.len() as f64,
+            median: counts[(counts.len() - 1) / 2],
+            max,
+        })
+    }
+}
+
+/// Looks at the first `limit` examples of a set.
+pub fn inspect_set(name: &str, set: &PuzzleSet, limit: usize) -> SplitReport {
+    examine(name, set, limit).report
+}
+
+/// A report with the keys by which examples are compared.
+struct Examined {
+    report: SplitReport,
+    keys: Vec<Key>,
+}
+
+/// Digest of an example's canonical form or tokens.
+type Key = [u8; 32];
+
+fn key(about: &str, parts: &[&[u8]]) -> Key {
+    let mut hash = Sha256::new();
+    hash.update(about);
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+fn examine(name: &str, set: &PuzzleSet, limit: usize) -> Examined {
+    let info = set.info();
+    let examined = set.num_examples().min(limit);
+    let (mut sudoku, mut maze) = (None, None);
+    let (mut keys, mut labelled) = (Vec::with_capacity(examined), 0);
+    for index in 0..examined {
+        let example = set.example(index);
+        labelled += usize::from(example.labels.iter().any(|&label| label != IGNORED));
+        let of_task = match info.task {
+            Task::Sudoku(size) => sudoku
+                .get_or_insert_with(sudoku::Count::default)
+                .add(size, &example),
+            Task::Maze { height, width } => maze
+                .get_or_insert_with(maze::Count::default)
+                .add(height, width, &example),
+            Task::Arc | Task::Other => None,
+        };
+        // What is no puzzle of its task is compared as it is.
+        keys.push(of_task.unwrap_or_else(|| key("tokens", &[&example.inputs, &example.labels])));
+    }
+    let mut first = HashMap::new();
+    for (index, key) in keys.iter().enumerate() {
+        first.entry(*key).or_insert(index);
+    }
+    let report = SplitReport {
+        name: name.to_owned(),
+        groups: set.num_groups(),
+        puzzles: set.num_puzzles(),
+        examples: set.num_examples(),
+        mean_puzzle_examples: set.mean_puzzle_examples(),
+        seq_len: info.seq_len,
+        vocab_size: info.vocab_size,
+        num_puzzle_ids: info.num_puzzle_ids,
+        augmentation: set.augmentation(),
+        examined,
+        labelled,
+        compared: match info.task {
+            Task::Sudoku(_) | Task::Maze { .. } => Compared::CanonicalForm,
+            Task::Arc | Task::Other => Compared::Tokens,
+        },
+        duplicates: keys.len() - first.len(),
+        rating: None,
+        sudoku: sudoku.map(sudoku::Count::finish),
+        maze: maze.map(maze::Count::finish),
+    };
+    Examined { report, keys }
+}
