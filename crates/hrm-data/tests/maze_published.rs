@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use hrm_data::PuzzleSet;
 use hrm_data::dihedral::Dihedral;
 use hrm_data::maze::{
     Maze, MazeAugmentation, MazeAugmenter, MazeGenerator, MazePuzzle, MazeRecipe, Verdict,
@@ -98,4 +99,16 @@ fn generated_mazes_have_the_published_statistics() {
         .map(|p| p.maze().cells().iter().map(|&cell| cell == 1).collect())
         .collect();
     assert_eq!(grids.len(), count);
+}
+
+#[test]
+fn the_set_of_the_csv_is_the_set_of_the_official_builder() {
+    let Some(folder) = shared() else { return };
+    let official = PuzzleSet::load(&folder.join("data/maze/maze-30x30-hard-1k"), "train").unwrap();
+    let own = PuzzleSet::from_mazes(&published(&folder), None).unwrap();
+    assert_eq!(official.info(), own.info());
+    assert_eq!(official.num_examples(), own.num_examples());
+    for index in 0..own.num_examples() {
+        assert_eq!(official.example(index), own.example(index), "maze {index}");
+    }
 }
