@@ -3,6 +3,8 @@
 //! A [`Carry`] holds B slots. Each training step gives halted slots a new puzzle, makes one segment, decides who halts and
 //! computes the losses ([`ActConfig::step`]); the optimizer step that follows is the caller's. Halting, refill and metrics are
 //! masks on the device: nothing in a step is read back.
+//!
+//! A trained model answers puzzles through the [`Reasoner`].
 
 #![warn(missing_docs)]
 
@@ -11,6 +13,7 @@ mod batch;
 mod carry;
 mod loss;
 mod metrics;
+pub mod reasoner;
 
 pub use act::{ActConfig, ActStep, HaltPolicy};
 pub use batch::Batch;
@@ -18,3 +21,4 @@ pub use carry::Carry;
 pub use hrm_core::ops::{IGNORED_LABEL, LossKind};
 pub use loss::{Correctness, binary_cross_entropy};
 pub use metrics::{MetricSums, Metrics};
+pub use reasoner::{Answer, HaltRule, Puzzle, ReasonError, Reasoner, ReasonerConfig, Verifier};

@@ -21,9 +21,17 @@ const SIZES: Sizes = Sizes {
     num_puzzle_ids: 4,
 };
 
+/// Factor on the weights of the blocks.
+const GENTLE: f32 = 0.6;
+
 /// The published models, small.
 fn configs() -> [HrmConfig; 3] {
-    [HrmConfig::hrm(SIZES), HrmConfig::trm(SIZES), HrmConfig::trm_mlp(SIZES)].map(small)
+    [
+        HrmConfig::hrm(SIZES),
+        HrmConfig::trm(SIZES),
+        HrmConfig::trm_mlp(SIZES),
+    ]
+    .map(small)
 }
 
 fn small(config: HrmConfig) -> HrmConfig {
@@ -45,7 +53,8 @@ fn small(config: HrmConfig) -> HrmConfig {
     }
 }
 
-/// A model whose q head and puzzle table say something, as a trained one's do.
+/// A model whose q head and puzzle table say something, as a trained one's do. Its blocks change the states gently: fresh
+/// ones are chaotic, and would blow the rounding of another batch size up a thousandfold within a few segments.
 fn model(config: &HrmConfig, seed: u64) -> Hrm {
     let model = Hrm::new(config, seed, &Device::flex()).unwrap();
     model.map_weights(|name, _, value| {
@@ -53,6 +62,7 @@ fn model(config: &HrmConfig, seed: u64) -> Hrm {
             "q_head.weight" => 0.4,
             "puzzle_emb.weights" => 0.3,
             "q_head.bias" => 0.0,
+            name if name.contains("level") => return value * GENTLE,
             _ => return value,
         };
         let count = value.dims()[0];
@@ -66,7 +76,9 @@ fn model(config: &HrmConfig, seed: u64) -> Hrm {
 fn puzzle(number: usize) -> Puzzle {
     let cells = 0..SIZES.seq_len;
     Puzzle {
-        inputs: cells.map(|cell| ((number * 7 + cell * cell + number / 3) % 5) as u8).collect(),
+        inputs: cells
+            .map(|cell| ((number * 7 + cell * cell + number / 3) % 5) as u8)
+            .collect(),
         puzzle_id: (number % 4) as u32,
     }
 }
@@ -102,7 +114,13 @@ fn plain(model: &Hrm, puzzle: &Puzzle, segments: u32) -> Vec<(Vec<u8>, f32, f32)
 }
 
 /// Where the rule stops the plain loop.
-fn stops(head: HaltHead, rule: HaltRule, verifier: &dyn Verifier, puzzle: &Puzzle, loop_: &[(Vec<u8>, f32, f32)]) -> usize {
+fn stops(
+    head: HaltHead,
+    rule: HaltRule,
+    verifier: &dyn Verifier,
+    puzzle: &Puzzle,
+    loop_: &[(Vec<u8>, f32, f32)],
+) -> usize {
     let stop = (1..=loop_.len()).find(|&n| {
         let (tokens, q_halt, q_continue) = &loop_[n - 1];
         match rule {
@@ -113,7 +131,9 @@ fn stops(head: HaltHead, rule: HaltRule, verifier: &dyn Verifier, puzzle: &Puzzl
             },
             HaltRule::Stable { segments } => {
                 n > segments as usize
-                    && loop_[n - 1 - segments as usize..n].iter().all(|(t, ..)| t == tokens)
+                    && loop_[n - 1 - segments as usize..n]
+                        .iter()
+                        .all(|(t, ..)| t == tokens)
             }
             HaltRule::Verified => verifier.verify(puzzle, tokens),
         }
@@ -128,7 +148,11 @@ fn sorted(answers: impl Iterator<Item = Result<Answer, ReasonError>>) -> Vec<Ans
 }
 
 fn accepts_some(_: &Puzzle, answer: &[u8]) -> bool {
-    answer.iter().map(|&t| u32::from(t)).sum::<u32>().is_multiple_of(3)
+    answer
+        .iter()
+        .map(|&t| u32::from(t))
+        .sum::<u32>()
+        .is_multiple_of(3)
 }
 
 #[test]
@@ -167,7 +191,10 @@ fn answers_are_those_of_the_plain_loop() {
             }
         }
     }
-    assert!(halted_early > 100, "the rules must have something to do: {halted_early}");
+    assert!(
+        halted_early > 100,
+        "the rules must have something to do: {halted_early}"
+    );
 }
 
 #[test]
@@ -215,9 +242,15 @@ fn a_bad_puzzle_is_an_error_of_its_own() {
     let expected = [
         (2, "puzzle 2: expected 6 cells, found 5"),
         (4, "puzzle 4, cell 2: expected a token below 5, found 5"),
-        (6, "puzzle 6: expected a puzzle id below 4, found 4294967295"),
+        (
+            6,
+            "puzzle 6: expected a puzzle id below 4, found 4294967295",
+        ),
     ];
-    assert_eq!(refused, expected.map(|(index, text)| (index, text.to_owned())));
+    assert_eq!(
+        refused,
+        expected.map(|(index, text)| (index, text.to_owned()))
+    );
     let error = reasoner.solve_one(Puzzle {
         inputs: Vec::new(),
         puzzle_id: 0,
@@ -250,12 +283,28 @@ fn options_without_what_they_need_are_refused() {
     let error = views.unwrap().solve_one(puzzle(0)).unwrap_err();
     assert_eq!(error, ReasonError::NoSymmetry { views: 2 });
     for bad in [
-        Attempts { rollouts: 0, ..Attempts::default() },
-        Attempts { views: 0, ..Attempts::default() },
-        Attempts { noise: f32::NAN, ..Attempts::default() },
-        Attempts { rollouts: u32::MAX, views: u32::MAX, ..Attempts::default() },
+        Attempts {
+            rollouts: 0,
+            ..Attempts::default()
+        },
+        Attempts {
+            views: 0,
+            ..Attempts::default()
+        },
+        Attempts {
+            noise: f32::NAN,
+            ..Attempts::default()
+        },
+        Attempts {
+            rollouts: u32::MAX,
+            views: u32::MAX,
+            ..Attempts::default()
+        },
     ] {
-        assert!(matches!(with(bad), Err(ReasonError::Field { .. })), "{bad:?}");
+        assert!(
+            matches!(with(bad), Err(ReasonError::Field { .. })),
+            "{bad:?}"
+        );
     }
     let mut other = configs()[0].clone();
     other.seq_len = 7;
@@ -291,13 +340,21 @@ fn rollouts_do_not_depend_on_the_slots() {
     };
     let answers = |slots, attempts: Attempts| {
         let reasoner = Reasoner::new(&model, config(slots, 4, HaltRule::Fixed)).unwrap();
-        sorted(reasoner.with_attempts(attempts).unwrap().solve((0..8).map(puzzle)))
+        sorted(
+            reasoner
+                .with_attempts(attempts)
+                .unwrap()
+                .solve((0..8).map(puzzle)),
+        )
     };
     let (one, many) = (answers(1, attempts), answers(16, attempts));
     let single = answers(4, Attempts::default());
     let mut better = 0;
     for ((a, b), single) in one.iter().zip(&many).zip(&single) {
-        assert_eq!((&a.tokens, a.attempts, a.votes), (&b.tokens, b.attempts, b.votes));
+        assert_eq!(
+            (&a.tokens, a.attempts, a.votes),
+            (&b.tokens, b.attempts, b.votes)
+        );
         assert!((a.q_halt - b.q_halt).abs() < 1e-5);
         assert_eq!((a.attempts, a.total_segments), (5, 20));
         // The first roll-out is the plain one, so the surest is at least as sure.
@@ -305,8 +362,18 @@ fn rollouts_do_not_depend_on_the_slots() {
         better += usize::from(a.q_halt > single.q_halt + 1e-3);
     }
     assert!(better > 0, "noise must change something");
-    let other_seed = answers(16, Attempts { seed: 12, ..attempts });
-    assert!(many.iter().zip(&other_seed).any(|(a, b)| a.q_halt != b.q_halt));
+    let other_seed = answers(
+        16,
+        Attempts {
+            seed: 12,
+            ..attempts
+        },
+    );
+    assert!(
+        many.iter()
+            .zip(&other_seed)
+            .any(|(a, b)| a.q_halt != b.q_halt)
+    );
 }
 
 /// Cells in reverse order.
@@ -352,8 +419,16 @@ fn views_are_mapped_back_and_checkpoints_join_in() {
                 expected.push((tokens, q_halt));
             }
             let votes = expected.iter().filter(|(t, _)| *t == answer.tokens).count() as u32;
-            assert_eq!((answer.attempts, answer.votes, answer.total_segments), (4, votes, 12));
-            let surest = expected.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            assert_eq!(
+                (answer.attempts, answer.votes, answer.total_segments),
+                (4, votes, 12)
+            );
+            // The first of equals: a puzzle that reads the same backwards has two equal views.
+            let surest = expected
+                .iter()
+                .rev()
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+                .unwrap();
             match choice {
                 Choice::QHalt => {
                     assert!((answer.q_halt - surest.1).abs() < 1e-5);
@@ -366,7 +441,8 @@ fn views_are_mapped_back_and_checkpoints_join_in() {
                 }
                 _ => {
                     for (cell, &token) in answer.tokens.iter().enumerate() {
-                        let count = |token| expected.iter().filter(|(t, _)| t[cell] == token).count();
+                        let count =
+                            |token| expected.iter().filter(|(t, _)| t[cell] == token).count();
                         assert!((0..5).all(|other| count(other) <= count(token)));
                     }
                 }
@@ -444,7 +520,10 @@ fn sudoku_views_keep_answers_right() {
                 assert_eq!(symmetry.inverse(&puzzle, draw, &view.inputs), puzzle.inputs);
                 // A right answer to the view is a right answer to the puzzle: puzzles have one answer.
                 let board = hrm_data::sudoku::Board::from_tokens(size, &view.inputs).unwrap();
-                let answer = hrm_data::sudoku::Solver::new(2).solve(&board).first.unwrap();
+                let answer = hrm_data::sudoku::Solver::new(2)
+                    .solve(&board)
+                    .first
+                    .unwrap();
                 assert!(verifier.verify(&view, &answer.tokens()));
                 assert_eq!(symmetry.inverse(&puzzle, draw, &answer.tokens()), solved);
             }
@@ -457,7 +536,10 @@ fn maze_views_are_all_different_and_keep_answers_optimal() {
     let recipe = hrm_data::maze::MazeRecipe::small();
     for made in MazeGenerator::new(recipe, 4).unwrap().take(4) {
         let (height, width) = (made.maze().height(), made.maze().width());
-        let (symmetry, verifier) = (MazeSymmetry { height, width }, MazeVerifier { height, width });
+        let (symmetry, verifier) = (
+            MazeSymmetry { height, width },
+            MazeVerifier { height, width },
+        );
         let puzzle = Puzzle {
             inputs: made.maze().cells().to_vec(),
             puzzle_id: 0,
@@ -498,7 +580,10 @@ fn requests_share_the_slots_and_all_are_answered() {
                     .map(|n| {
                         let (reply, answer) = mpsc::channel();
                         let puzzle = match n {
-                            3 => Puzzle { inputs: vec![9; 6], puzzle_id: 0 },
+                            3 => Puzzle {
+                                inputs: vec![9; 6],
+                                puzzle_id: 0,
+                            },
                             _ => puzzle(client * 7 + n),
                         };
                         let request = Request::new(puzzle, move |a| drop(reply.send(a)));
@@ -518,7 +603,10 @@ fn requests_share_the_slots_and_all_are_answered() {
             }
             let answer = answer.unwrap();
             let alone = reasoner.solve_one(puzzle(client * 7 + n)).unwrap();
-            assert_eq!((answer.tokens, answer.segments), (alone.tokens, alone.segments));
+            assert_eq!(
+                (answer.tokens, answer.segments),
+                (alone.tokens, alone.segments)
+            );
         }
     }
     assert_eq!(worker.join().unwrap(), Ok(()));
@@ -532,12 +620,12 @@ struct Client {
 
 impl Reply for Client {
     fn answer(self: Box<Self>, answer: Result<Answer, ReasonError>) {
-        drop(self.heard.send(1000 + answer.unwrap().segments));
+        let _ = self.heard.send(1000 + answer.unwrap().segments);
     }
 
     fn segment(&mut self, segment: u32, tokens: &[u8]) {
         assert_eq!(tokens.len(), SIZES.seq_len);
-        drop(self.heard.send(segment));
+        let _ = self.heard.send(segment);
         if segment == 2 {
             self.gone.store(true, Ordering::Relaxed);
         }

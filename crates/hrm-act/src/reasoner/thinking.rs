@@ -1,0 +1,307 @@
+//! The scheduler: puzzles in, attempts into slots, outcomes out. It knows neither where puzzles come from nor who waits for
+//! an answer; what the caller ties to a puzzle comes back with its answer.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::choice::{Outcome, choose};
+use super::config::{Choice, HaltRule};
+use super::error::ReasonError;
+use super::lane::{Entry, Lane, Reading, Readings};
+use super::puzzle::{Answer, Puzzle};
+use super::{Reasoner, check};
+
+/// A puzzle that has been taken in and not been answered.
+struct Pending<T> {
+    tag: T,
+    index: usize,
+    puzzle: Puzzle,
+    outcomes: Vec<Outcome>,
+    /// Attempts not finished, waiting ones included.
+    missing: u32,
+    /// Segments of the attempts that are finished.
+    segments: u32,
+}
+
+/// Waiting attempts of a checkpoint beyond which no puzzle is taken in, in slots.
+const BACKLOG: usize = 2;
+
+/// Puzzles being thought about.
+pub(super) struct Thinking<'a, T> {
+    reasoner: &'a Reasoner,
+    lanes: Vec<Lane<'a>>,
+    /// Attempts waiting for a slot, by checkpoint: ticket and number.
+    waiting: Vec<VecDeque<(u64, u32)>>,
+    pending: BTreeMap<u64, Pending<T>>,
+    taken_in: u64,
+    done: VecDeque<(T, Result<Answer, ReasonError>)>,
+}
+
+impl<'a, T> Thinking<'a, T> {
+    pub fn new(reasoner: &'a Reasoner) -> Self {
+        let lane = |model| Lane::new(model, reasoner.config.slots);
+        Self {
+            reasoner,
+            lanes: reasoner.models.iter().map(lane).collect(),
+            waiting: vec![VecDeque::new(); reasoner.models.len()],
+            pending: BTreeMap::new(),
+            taken_in: 0,
+            done: VecDeque::new(),
+        }
+    }
+
+    /// Whether a slot would stay empty if no further puzzle came, and no checkpoint lags far behind.
+    pub fn wants_more(&self) -> bool {
+        let mut lanes = self.lanes.iter().zip(&self.waiting);
+        let hungry = lanes.any(|(lane, waiting)| waiting.len() < lane.free());
+        let limit = BACKLOG * self.reasoner.config.slots;
+        hungry && self.waiting.iter().all(|waiting| waiting.len() <= limit)
+    }
+
+    /// Whether no puzzle is being thought about.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// A finished puzzle.
+    pub fn pop(&mut self) -> Option<(T, Result<Answer, ReasonError>)> {
+        self.done.pop_front()
+    }
+
+    /// Whether [`Thinking::pop`] has one.
+    pub fn has_done(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Takes a puzzle in. One that doesn't fit the model is done at once.
+    pub fn admit(&mut self, tag: T, puzzle: Puzzle) {
+        let ticket = self.taken_in;
+        self.taken_in += 1;
+        let index = usize::try_from(ticket).unwrap_or(usize::MAX);
+        if let Err(error) = check(&self.reasoner.models, index, &puzzle) {
+            self.done.push_back((tag, Err(error)));
+            return;
+        }
+        let per_model = self.reasoner.attempts.per_model();
+        for waiting in &mut self.waiting {
+            waiting.extend((0..per_model).map(|number| (ticket, number)));
+        }
+        self.pending.insert(
+            ticket,
+            Pending {
+                tag,
+                index,
+                puzzle,
+                outcomes: Vec::new(),
+                missing: per_model.saturating_mul(self.lanes.len() as u32),
+                segments: 0,
+            },
+        );
+    }
+
+    /// Forgets the puzzles that nobody waits for any more.
+    pub fn drop_if(&mut self, gone: impl Fn(&T) -> bool) {
+        let tickets: Vec<u64> = (self.pending.iter())
+            .filter(|(_, pending)| gone(&pending.tag))
+            .map(|(&ticket, _)| ticket)
+            .collect();
+        for ticket in tickets {
+            self.pending.remove(&ticket);
+            self.release(ticket);
+        }
+    }
+
+    /// Gives up everything, with the same error for all.
+    pub fn fail(&mut self, error: &ReasonError) {
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            self.done.push_back((pending.tag, Err(error.clone())));
+        }
+        self.waiting.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// Fills the free slots and makes one segment of every checkpoint. `watch` hears the answers after the segment, as
+    /// answers to the puzzle itself, where answers are read after every segment: of the first attempt alone.
+    pub fn step(&mut self, mut watch: impl FnMut(&mut T, u32, &[u8])) -> Result<(), ReasonError> {
+        for number in 0..self.lanes.len() {
+            self.fill(number);
+            let readings = self.lanes[number].advance(&self.reasoner.config)?;
+            let finished = match readings {
+                Readings::All(readings) => self.follow(number, readings, &mut watch),
+                Readings::QValues(values) => {
+                    self.read_finished(number, |lane, row, segments| {
+                        let max = self.reasoner.config.max_segments;
+                        let wants = |&(q_halt, q_continue)| lane.wants_halt(q_halt, q_continue);
+                        segments >= max || values.get(row).is_some_and(wants)
+                    })?
+                }
+                Readings::None => self.read_finished(number, |_, _, segments| {
+                    segments >= self.reasoner.config.max_segments
+                })?,
+            };
+            for (row, reading) in finished {
+                self.finish(number, row, reading);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives waiting attempts to free slots, and shrinks the batch where fewer are left than it holds.
+    fn fill(&mut self, number: usize) {
+        let free = self.lanes[number].free();
+        let mut entries = Vec::with_capacity(free.min(self.waiting[number].len()));
+        while entries.len() < free {
+            let Some((ticket, attempt)) = self.waiting[number].pop_front() else {
+                break;
+            };
+            let entry = match self.pending.get(&ticket) {
+                Some(pending) => {
+                    self.reasoner
+                        .entry(ticket, attempt, pending.index, &pending.puzzle)
+                }
+                None => continue,
+            };
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(error) => {
+                    entries.retain(|entry: &Entry| entry.ticket != ticket);
+                    self.release(ticket);
+                    if let Some(pending) = self.pending.remove(&ticket) {
+                        self.done.push_back((pending.tag, Err(error)));
+                    }
+                }
+            }
+        }
+        self.lanes[number].place(&entries);
+    }
+
+    /// The rows that stop, by a rule that needs no answers, with their answers.
+    fn read_finished(
+        &self,
+        number: usize,
+        stops: impl Fn(&Lane<'_>, usize, u32) -> bool,
+    ) -> Result<Vec<(usize, Reading)>, ReasonError> {
+        let lane = &self.lanes[number];
+        let rows: Vec<usize> = (lane.slots.iter().enumerate())
+            .filter_map(|(row, slot)| slot.as_ref().map(|slot| (row, slot)))
+            .filter(|(row, slot)| stops(lane, *row, slot.segments))
+            .map(|(row, _)| row)
+            .collect();
+        let readings = lane.read_rows(&rows)?;
+        Ok(rows.into_iter().zip(readings).collect())
+    }
+
+    /// Takes note of every row's answer, and gives back the rows that stop.
+    fn follow(
+        &mut self,
+        number: usize,
+        readings: Vec<Reading>,
+        watch: &mut impl FnMut(&mut T, u32, &[u8]),
+    ) -> Vec<(usize, Reading)> {
+        let config = &self.reasoner.config;
+        let lane = &mut self.lanes[number];
+        let mut finished = Vec::new();
+        for (row, reading) in readings.into_iter().enumerate() {
+            let wants = lane.wants_halt(reading.q_halt, reading.q_continue);
+            let Some(Some(slot)) = lane.slots.get_mut(row) else {
+                continue;
+            };
+            if slot.segments > 1 && slot.tokens == reading.tokens {
+                slot.unchanged += 1;
+            } else {
+                slot.unchanged = 0;
+            }
+            slot.tokens.clone_from(&reading.tokens);
+            if config.trace {
+                slot.trace.push(reading.tokens.clone());
+            }
+            let Some(pending) = self.pending.get_mut(&slot.ticket) else {
+                continue;
+            };
+            let back = || {
+                self.reasoner
+                    .map_back(slot.number, pending.index, &pending.puzzle, &reading.tokens)
+            };
+            let accepted = || {
+                let verifier = self.reasoner.verifier.as_deref();
+                verifier.is_some_and(|verifier| verifier.verify(&pending.puzzle, &back()))
+            };
+            let halts = match config.halt {
+                HaltRule::Fixed => false,
+                HaltRule::QHalt => wants,
+                HaltRule::Stable { segments } => slot.unchanged >= segments,
+                HaltRule::Verified => accepted(),
+            };
+            if number == 0 && slot.number == 0 {
+                watch(&mut pending.tag, slot.segments, &reading.tokens);
+            }
+            if halts || slot.segments >= config.max_segments {
+                finished.push((row, reading));
+            }
+        }
+        finished
+    }
+
+    /// A row stops: its slot is free, and its puzzle may be answered.
+    fn finish(&mut self, number: usize, row: usize, reading: Reading) {
+        let Some(slot) = self.lanes[number].slots.get_mut(row).and_then(Option::take) else {
+            return;
+        };
+        let Some(pending) = self.pending.get_mut(&slot.ticket) else {
+            return;
+        };
+        let reasoner = self.reasoner;
+        let (index, puzzle) = (pending.index, &pending.puzzle);
+        let back = |tokens: &[u8]| reasoner.map_back(slot.number, index, puzzle, tokens);
+        let tokens = back(&reading.tokens);
+        let error = (tokens.len() != reading.tokens.len()).then(|| ReasonError::View {
+            index,
+            expected: reading.tokens.len(),
+            found: tokens.len(),
+        });
+        let verifier = reasoner.verifier.as_deref();
+        let verified = verifier.map(|verifier| verifier.verify(puzzle, &tokens));
+        pending.outcomes.push(Outcome {
+            trace: slot.trace.iter().map(|tokens| back(tokens)).collect(),
+            tokens,
+            segments: slot.segments,
+            q_halt: reading.q_halt,
+            q_continue: reading.q_continue,
+            verified,
+        });
+        pending.segments = pending.segments.saturating_add(slot.segments);
+        pending.missing -= 1;
+        let choice = reasoner.attempts.choice;
+        let decided = choice == Choice::Verified && verified == Some(true);
+        if pending.missing > 0 && !decided && error.is_none() {
+            return;
+        }
+        let given_up = self.release(slot.ticket);
+        let Some(pending) = self.pending.remove(&slot.ticket) else {
+            return;
+        };
+        if let Some(error) = error {
+            self.done.push_back((pending.tag, Err(error)));
+            return;
+        }
+        let segments = pending.segments.saturating_add(given_up);
+        let (index, puzzle) = (pending.index, &pending.puzzle);
+        let answer = choose(choice, index, puzzle, pending.outcomes, segments, verifier);
+        // There is one: an outcome was added above.
+        if let Some(answer) = answer {
+            self.done.push_back((pending.tag, Ok(answer)));
+        }
+    }
+
+    /// Takes the attempts of a puzzle off the slots and out of the queues; returns the segments made on them.
+    fn release(&mut self, ticket: u64) -> u32 {
+        for waiting in &mut self.waiting {
+            waiting.retain(|&(waiting, _)| waiting != ticket);
+        }
+        let mut segments = 0;
+        for slot in self.lanes.iter_mut().flat_map(|lane| &mut lane.slots) {
+            if let Some(gone) = slot.take_if(|slot| slot.ticket == ticket) {
+                segments += gone.segments;
+            }
+        }
+        segments
+    }
+}
