@@ -446,7 +446,7 @@ fn fused_norms_agree_with_composed_ones() {
             let y = random(2, shape, &device());
             agree(
                 &format!("rms_norm {shape:?} {layout}"),
-                &[x.clone()],
+                std::slice::from_ref(&x),
                 |x| ops::rms_norm(x[0].clone()),
                 |x| ops::composed::rms_norm(x[0].clone()),
             );
@@ -667,8 +667,12 @@ fn gradients_match_finite_differences() {
     matches_differences("add_rms_norm", &[x.clone(), y.clone()], |x| {
         ops::add_rms_norm(x[0].clone(), x[1].clone())
     });
-    matches_differences("rms_norm", &[x.clone()], |x| ops::rms_norm(x[0].clone()));
-    matches_differences("swiglu", &[x.clone()], |x| ops::swiglu(x[0].clone()));
+    matches_differences("rms_norm", std::slice::from_ref(&x), |x| {
+        ops::rms_norm(x[0].clone())
+    });
+    matches_differences("swiglu", std::slice::from_ref(&x), |x| {
+        ops::swiglu(x[0].clone())
+    });
     matches_differences("linear", &[x.clone(), y], |x| {
         ops::linear(x[0].clone(), x[1].clone().squeeze_dim(0))
     });
@@ -678,7 +682,7 @@ fn gradients_match_finite_differences() {
     });
     let labels = Tensor::<2, Int>::from_data([[3, -100, 0]], &device);
     for kind in [LossKind::Stablemax, LossKind::Softmax] {
-        matches_differences("cross-entropy", &[x.clone()], |x| {
+        matches_differences("cross-entropy", std::slice::from_ref(&x), |x| {
             ops::token_cross_entropy(kind, x[0].clone(), labels.clone())
         });
     }

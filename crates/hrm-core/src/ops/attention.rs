@@ -16,7 +16,7 @@ use super::RopeTable;
 pub fn attention(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) -> Tensor<3> {
     let [_, len, width] = qkv.dims();
     assert!(
-        num_heads > 0 && width % (3 * num_heads) == 0,
+        num_heads > 0 && width.is_multiple_of(3 * num_heads),
         "attention: expected a last dimension of 3 * {num_heads} heads of equal size, got {width}"
     );
     let head_dim = width / (3 * num_heads);

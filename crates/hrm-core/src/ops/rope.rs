@@ -21,7 +21,7 @@ impl RopeTable {
     #[must_use]
     pub fn new(len: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
         assert!(
-            head_dim % 2 == 0,
+            head_dim.is_multiple_of(2),
             "rotary positions need an even head size, got {head_dim}"
         );
         let half = head_dim / 2;

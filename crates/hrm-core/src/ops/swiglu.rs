@@ -13,7 +13,7 @@ use burn::tensor::{Tensor, activation::silu};
 pub fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
     let [_, _, width] = gate_up.dims();
     assert!(
-        width % 2 == 0,
+        width.is_multiple_of(2),
         "swiglu: the last dimension holds gate and up, expected an even size, got {width}"
     );
     #[cfg(feature = "flex")]

@@ -6,7 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::math::{exp, largest, sum_pairs};
+use super::math::{dot, exp, largest, sum};
 use super::raw::{Matrix, MatrixMut, multiply};
 
 /// Scores held at a time by one thread.
@@ -166,15 +166,15 @@ impl WithSimd for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let marks = self.sums.iter_mut().zip(self.log_sums);
-        for (row, (sum, log_sum)) in self.scores.chunks_exact_mut(self.len).zip(marks) {
-            let max = largest(row);
+        for (row, (total, log_sum)) in self.scores.chunks_exact_mut(self.len).zip(marks) {
+            let max = largest(simd, row);
             for x in row.iter_mut() {
                 *x = exp(*x - max);
             }
-            *sum = sum_pairs(row, row, |x, _| x);
-            *log_sum = max + sum.ln();
+            *total = sum(simd, row);
+            *log_sum = max + total.ln();
         }
     }
 }
@@ -214,11 +214,11 @@ impl WithSimd for SoftmaxBackward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let rows = self.scores.chunks_exact_mut(self.len);
         let grads = self.grads.chunks_exact_mut(self.len);
         for (i, ((row, grads), log_sum)) in rows.zip(grads).zip(self.log_sums).enumerate() {
-            let dot = sum_pairs(self.out.row(i), self.grad_out.row(i), |o, g| o * g);
+            let dot = dot(simd, self.out.row(i), self.grad_out.row(i));
             for (x, grad) in row.iter_mut().zip(grads) {
                 *x = exp(*x - log_sum);
                 *grad = *x * (*grad - dot);

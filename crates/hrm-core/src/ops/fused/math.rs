@@ -2,6 +2,8 @@
 
 use std::f32::consts::{FRAC_PI_2, FRAC_PI_4, LOG2_E};
 
+use pulp::Simd;
+
 /// `e^x` within 2e-7 relative; saturates outside of ±87.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
@@ -19,7 +21,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let poly = poly * r + 8.333_452e-3;
     let poly = poly * r + 4.166_579_6e-2;
     let poly = poly * r + 1.666_666_5e-1;
-    let poly = poly * r + 5.000_000_1e-1;
+    let poly = poly * r + 0.5;
     let poly = poly * r * r + r + 1.0;
     let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     poly * scale
@@ -53,55 +55,60 @@ pub(super) fn atan2_right(y: f32, x: f32) -> f32 {
     angle.copysign(y)
 }
 
-/// Lanes of a running sum: enough for two registers of 16.
-const LANES: usize = 32;
-
-/// `Σ f(a, b)` over two slices, in an order that depends on nothing but their length.
+/// `Σ a b` over two slices of one length.
 #[inline(always)]
-pub(super) fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let len = a.len().min(b.len());
-    let (a, b) = (&a[..len], &b[..len]);
-    let mut lanes = [0.0f32; LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for i in 0..LANES {
-            lanes[i] += f(a[i], b[i]);
-        }
+pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a_body, a_tail) = S::as_simd_f32s(a);
+    let (b_body, b_tail) = S::as_simd_f32s(b);
+    let zero = simd.splat_f32s(0.0);
+    let [mut even, mut odd] = [zero; 2];
+    let (a_pairs, a_last) = a_body.as_chunks::<2>();
+    let (b_pairs, b_last) = b_body.as_chunks::<2>();
+    for (a, b) in a_pairs.iter().zip(b_pairs) {
+        even = simd.mul_add_f32s(a[0], b[0], even);
+        odd = simd.mul_add_f32s(a[1], b[1], odd);
     }
-    for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += f(a, b);
+    for (&a, &b) in a_last.iter().zip(b_last) {
+        even = simd.mul_add_f32s(a, b, even);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
+    if !a_tail.is_empty() {
+        let (a, b) = (
+            simd.partial_load_f32s(a_tail),
+            simd.partial_load_f32s(b_tail),
+        );
+        odd = simd.mul_add_f32s(a, b, odd);
     }
-    lanes[0]
+    simd.reduce_sum_f32s(simd.add_f32s(even, odd))
 }
 
-/// The largest element; NaN when there is one.
+/// `Σ x`.
 #[inline(always)]
-pub(super) fn largest(x: &[f32]) -> f32 {
-    let pick = |a: f32, b: f32| if a < b || b.is_nan() { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (blocks, rest) = x.as_chunks::<LANES>();
-    for block in blocks {
-        for i in 0..LANES {
-            lanes[i] = pick(lanes[i], block[i]);
-        }
+pub(super) fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (body, tail) = S::as_simd_f32s(x);
+    let mut total = simd.splat_f32s(0.0);
+    for &x in body {
+        total = simd.add_f32s(total, x);
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = pick(*lane, x);
+    total = simd.add_f32s(total, simd.partial_load_f32s(tail));
+    simd.reduce_sum_f32s(total)
+}
+
+/// The largest element that is not NaN.
+#[inline(always)]
+pub(super) fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (body, tail) = S::as_simd_f32s(x);
+    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+    for &x in body {
+        most = simd.max_f32s(x, most);
     }
-    lanes.into_iter().fold(f32::NEG_INFINITY, pick)
+    let most = simd.reduce_max_f32s(most);
+    tail.iter().fold(most, |most, &x| most.max(x))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pulp::WithSimd;
 
     #[test]
     fn exp_is_within_two_units_of_1e_7() {
@@ -135,9 +142,21 @@ mod tests {
 
     #[test]
     fn sums_and_maxima_take_every_element() {
-        let x: Vec<f32> = (0..77).map(|i| i as f32).collect();
-        let one = vec![1.0; 77];
-        assert_eq!(sum_pairs(&x, &one, |a, b| a * b), 77.0 * 76.0 / 2.0);
-        assert_eq!(largest(&x), 76.0);
+        struct Check(usize);
+        impl WithSimd for Check {
+            type Output = ();
+            fn with_simd<S: Simd>(self, simd: S) {
+                let n = self.0 as f32;
+                let x: Vec<f32> = (0..self.0).map(|i| i as f32 - n).collect();
+                let expected = n * (n - 1.0) / 2.0 - n * n;
+                assert_eq!(sum(simd, &x), expected);
+                assert_eq!(dot(simd, &x, &vec![2.0; self.0]), 2.0 * expected);
+                assert_eq!(largest(simd, &x), -1.0);
+            }
+        }
+        for len in [1, 2, 15, 16, 17, 31, 33, 64, 77, 100] {
+            pulp::Arch::new().dispatch(Check(len));
+            Check(len).with_simd(pulp::Scalar);
+        }
     }
 }

@@ -3,7 +3,9 @@
 //! With `o = s r` and `r = (mean(s²) + ε)^-1/2` the gradient is `r (g - o mean(g o))`: the output and `r` are all
 //! that the backward pass needs.
 
-use super::math::sum_pairs;
+use pulp::Simd;
+
+use super::math::dot;
 use super::raw::{Blank, RowKernel, make_rows};
 use crate::ops::NORM_EPSILON;
 
@@ -15,21 +17,21 @@ struct Norm<'a> {
 
 impl RowKernel for Norm<'_> {
     #[inline(always)]
-    fn row<'a>(&self, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32) {
+    fn row<'a, S: Simd>(&self, simd: S, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32) {
         let range = index * self.width..(index + 1) * self.width;
         let x = &self.x[range.clone()];
         let (inverse, out) = match self.y {
             Some(y) => {
                 let y = &y[range];
                 let out = out.write(x.iter().zip(y).map(|(x, y)| x + y));
-                let inverse = inverse_rms(out);
+                let inverse = inverse_rms(simd, out);
                 for value in out.iter_mut() {
                     *value *= inverse;
                 }
                 (inverse, out)
             }
             None => {
-                let inverse = inverse_rms(x);
+                let inverse = inverse_rms(simd, x);
                 (inverse, out.write(x.iter().map(|x| x * inverse)))
             }
         };
@@ -38,8 +40,8 @@ impl RowKernel for Norm<'_> {
 }
 
 #[inline(always)]
-fn inverse_rms(x: &[f32]) -> f32 {
-    let mean = sum_pairs(x, x, |a, b| a * b) / x.len() as f32;
+fn inverse_rms<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let mean = dot(simd, x, x) / x.len() as f32;
     1.0 / (mean + NORM_EPSILON as f32).sqrt()
 }
 
@@ -57,11 +59,11 @@ struct NormBackward<'a> {
 
 impl RowKernel for NormBackward<'_> {
     #[inline(always)]
-    fn row<'a>(&self, index: usize, into: Blank<'a>) -> (&'a mut [f32], f32) {
+    fn row<'a, S: Simd>(&self, simd: S, index: usize, into: Blank<'a>) -> (&'a mut [f32], f32) {
         let range = index * self.width..(index + 1) * self.width;
         let (out, grad) = (&self.out[range.clone()], &self.grad[range]);
         let inverse = self.inverse[index];
-        let mean = sum_pairs(out, grad, |o, g| o * g) / self.width as f32;
+        let mean = dot(simd, out, grad) / self.width as f32;
         let values = out.iter().zip(grad).map(|(o, g)| inverse * (g - o * mean));
         (into.write(values), 0.0)
     }

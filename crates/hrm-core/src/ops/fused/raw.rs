@@ -33,7 +33,8 @@ impl<'a> Blank<'a> {
         let mut written = 0;
         for (slot, value) in self.0.iter_mut().zip(values) {
             slot.write(value);
-            written += 1;
+            // An overflow check would keep the loop from being vectorised.
+            written = usize::wrapping_add(written, 1);
         }
         assert_eq!(written, self.0.len(), "too few values for the output");
         // SAFETY: every element was written, and MaybeUninit<f32> has the layout of f32.
@@ -52,7 +53,7 @@ impl<'a> Blank<'a> {
         for ((first, second), (a, b)) in head.iter_mut().zip(tail.iter_mut()).zip(values) {
             first.write(a);
             second.write(b);
-            written += 1;
+            written = usize::wrapping_add(written, 1);
         }
         assert_eq!(written, head.len(), "too few values for the output");
         // SAFETY: every element of both halves was written, and MaybeUninit<f32> has the layout of f32.
@@ -64,7 +65,7 @@ impl<'a> Blank<'a> {
 /// function that is compiled for the processor's vector instructions.
 pub(super) trait RowKernel: Sync {
     /// Writes row `index` and gives it back, with a number to remember of it.
-    fn row<'a>(&self, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32);
+    fn row<'a, S: Simd>(&self, simd: S, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32);
 }
 
 struct Rows<'a, K> {
@@ -79,11 +80,11 @@ impl<K: RowKernel> WithSimd for Rows<'_, K> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let rows = self.out.chunks_exact_mut(self.width);
         for (i, (row, note)) in rows.zip(self.notes).enumerate() {
             let place = row.as_ptr().cast::<f32>();
-            let (written, value) = self.kernel.row(self.first + i, Blank(row));
+            let (written, value) = self.kernel.row(simd, self.first + i, Blank(row));
             assert!(
                 std::ptr::eq(written.as_ptr(), place) && written.len() == self.width,
                 "a kernel gave back another row than it was given"
@@ -228,7 +229,7 @@ impl<'a> MatrixMut<'a> {
         if data.is_empty() {
             return Vec::new();
         }
-        assert!(data.len() % (rows * width) == 0 && width % band == 0);
+        assert!(data.len().is_multiple_of(rows * width) && width.is_multiple_of(band));
         let mut bands = Vec::with_capacity(data.len() / rows / band);
         for block in data.chunks_exact_mut(rows * width) {
             let start = block.as_mut_ptr();

@@ -1,5 +1,7 @@
 //! `silu(gate) * up` in one pass; the backward pass computes the sigmoid again from the saved input.
 
+use pulp::Simd;
+
 use super::math::sigmoid;
 use super::norm::rows;
 use super::raw::{Blank, RowKernel, make_rows};
@@ -11,7 +13,7 @@ struct SwiGlu<'a> {
 
 impl RowKernel for SwiGlu<'_> {
     #[inline(always)]
-    fn row<'a>(&self, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32) {
+    fn row<'a, S: Simd>(&self, _: S, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32) {
         let row = &self.gate_up[index * 2 * self.width..(index + 1) * 2 * self.width];
         let (gate, up) = row.split_at(self.width);
         let values = gate.iter().zip(up).map(|(&g, &u)| g * sigmoid(g) * u);
@@ -37,7 +39,7 @@ struct SwiGluBackward<'a> {
 
 impl RowKernel for SwiGluBackward<'_> {
     #[inline(always)]
-    fn row<'a>(&self, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32) {
+    fn row<'a, S: Simd>(&self, _: S, index: usize, out: Blank<'a>) -> (&'a mut [f32], f32) {
         let row = &self.gate_up[index * 2 * self.width..(index + 1) * 2 * self.width];
         let (gate, up) = row.split_at(self.width);
         let grad = &self.grad[index * self.width..(index + 1) * self.width];

@@ -120,7 +120,7 @@ impl WithSimd for RowLoss<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f32 {
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let mut loss = 0.0;
         for (logits, &label) in self.logits.chunks_exact(self.vocab.max(1)).zip(self.labels) {
             if label == IGNORED_LABEL {
@@ -132,7 +132,7 @@ impl WithSimd for RowLoss<'_> {
             let (own, others) = match self.kind {
                 LossKind::Stablemax => split_mass(logits, class, stablemax_mass),
                 LossKind::Softmax => {
-                    let max = largest(logits);
+                    let max = largest(simd, logits);
                     let (own, others) = split_mass(logits, class, |x| exp(x - max));
                     // Where the label's own mass underflows its logarithm is known.
                     loss += (own + others).ln() - (logits[class] - max);
@@ -155,7 +155,7 @@ impl WithSimd for RowGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let RowLoss {
             kind,
             logits,
@@ -182,7 +182,7 @@ impl WithSimd for RowGradient<'_> {
                     out[class] = -out[class] * (others / own);
                 }
                 LossKind::Softmax => {
-                    let max = largest(logits);
+                    let max = largest(simd, logits);
                     let (own, others) = split_mass(logits, class, |x| exp(x - max));
                     let scale = weight / (own + others);
                     for (out, &x) in out.iter_mut().zip(logits) {
