@@ -132,6 +132,10 @@ pub fn inspect_set(name: &str, set: &PuzzleSet, limit: usize) -> SplitReport {
 /// A report with the keys by which examples are compared.
 struct Examined {
     report: SplitReport,
+    #[cfg_attr(
+        not(feature = "fs"),
+        allow(dead_code, reason = "compares splits of a folder")
+    )]
     keys: Vec<Key>,
 }
 
