@@ -250,6 +250,24 @@ pub enum DataError {
         /// What was wished for.
         wish: String,
     },
+    /// The hub could not be asked, or refused or garbled its answer.
+    #[error("{what}: {reason}")]
+    Hub {
+        /// The repository or the address.
+        what: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A downloaded file is not the one that the hub announced.
+    #[error("{what}: expected {expected}, downloaded {found}; it was thrown away, try again")]
+    Download {
+        /// Address of the file.
+        what: String,
+        /// Size or checksum announced.
+        expected: String,
+        /// Size or checksum of the download.
+        found: String,
+    },
     /// A saved sampler position does not fit the set or the settings.
     #[error("sampler state: {field}: expected {expected}, found {found}")]
     SamplerState {
