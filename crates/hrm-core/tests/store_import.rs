@@ -10,8 +10,8 @@ use hrm_core::store::{
     export_bytes, import, inspect,
 };
 use hrm_core::{
-    GradientSpan, HaltHead, Hrm, HrmConfig, Levels, MixerKind, PositionKind, PuzzleEmbeddingConfig,
-    Sizes,
+    ComputeType, GradientSpan, HaltHead, Hrm, HrmConfig, Levels, MixerKind, PositionKind,
+    PuzzleEmbeddingConfig, Sizes,
 };
 use torch_file::{Tensor, checkpoint, f32_bytes};
 
@@ -90,6 +90,7 @@ fn variants() -> Vec<HrmConfig> {
         }),
         small(HrmConfig {
             puzzle_embedding: table(5, Some(2)),
+            compute: ComputeType::Bf16,
             ..HrmConfig::hrm(SIZES)
         }),
     ]
@@ -187,8 +188,10 @@ fn an_export_tells_the_reference_programs_its_configuration() {
         .unwrap();
         assert_eq!(max_segments, 12);
         assert_eq!(found.puzzle_len(), config.puzzle_len());
+        // The reference programs' words for the number type are those of a training run.
         let rest = HrmConfig {
             puzzle_embedding: config.puzzle_embedding,
+            compute: config.compute,
             ..found
         };
         assert_eq!(rest, config);

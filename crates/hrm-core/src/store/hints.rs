@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::error::StoreError;
-use crate::config::{HaltHead, HrmConfig, MixerKind, PositionKind};
+use crate::config::{ComputeType, HaltHead, HrmConfig, MixerKind, PositionKind};
 
 /// Parts of a configuration; what is `None` is left to others. The sizes that the shapes of the tensors tell may be given
 /// as well: they are compared.
@@ -25,6 +25,8 @@ pub struct ConfigHints {
     pub position: Option<PositionKind>,
     /// What the q head decides.
     pub halt_head: Option<HaltHead>,
+    /// Number type of the computation. A file's `forward_dtype` is not read: f32 where nobody says otherwise.
+    pub compute: Option<ComputeType>,
     /// Expansion of the SwiGLUs.
     pub expansion: Option<f64>,
     /// Number of token ids, V; compared.
@@ -57,6 +59,7 @@ impl ConfigHints {
                 .map(|puzzle| puzzle.positions.unwrap_or(0)),
             position: (config.position != PositionKind::Learned).then_some(config.position),
             halt_head: Some(config.halt_head),
+            compute: Some(config.compute),
             expansion: Some(config.expansion),
             ..Self::default()
         }
@@ -109,6 +112,7 @@ impl ConfigHints {
             puzzle_positions: self.puzzle_positions.or(other.puzzle_positions),
             position: self.position.or(other.position),
             halt_head: self.halt_head.or(other.halt_head),
+            compute: self.compute.or(other.compute),
             expansion: self.expansion.or(other.expansion),
             vocab_size: self.vocab_size.or(other.vocab_size),
             hidden_size: self.hidden_size.or(other.hidden_size),
@@ -197,6 +201,7 @@ impl Arch {
                     HaltHead::QLearning
                 }
             }),
+            compute: None,
             expansion: self.expansion,
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,

@@ -45,8 +45,6 @@ pub struct ImportOptions {
     pub hints: ConfigHints,
     /// What becomes of the puzzle table.
     pub puzzle_table: PuzzleTable,
-    /// Number type of the computation.
-    pub compute: ComputeType,
     /// Only tensors whose names begin so are looked at, and the beginning is cut off: `weights/` for the start of a
     /// recorded trace.
     pub within: String,
@@ -157,7 +155,6 @@ impl Plan {
         let mut warnings = Vec::new();
         let hints = options.hints.clone().or(metadata_hints(file)?);
         let (mut config, max_segments) = configure(&architecture, &hints, label, &mut warnings)?;
-        config.compute = options.compute;
         config.num_puzzle_ids =
             table_rows(&architecture, options.puzzle_table).map_err(|reason| {
                 StoreError::PuzzleTable {
@@ -589,7 +586,7 @@ fn configure(
         } else {
             HaltHead::QLearning
         }),
-        compute: ComputeType::F32,
+        compute: hints.compute.unwrap_or(ComputeType::F32),
     };
     config.expansion = expansion(&config, found, hints.expansion).map_err(|contradiction| {
         StoreError::Contradiction {
