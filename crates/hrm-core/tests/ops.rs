@@ -397,9 +397,8 @@ fn agree<const D: usize>(
     fused: impl Fn(&[Tensor<3>]) -> Tensor<D>,
     composed: impl Fn(&[Tensor<3>]) -> Tensor<D>,
 ) {
-    if std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0") {
-        assert!(ops::fused_available(&inputs[0]));
-    }
+    let enabled = std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0");
+    assert_eq!(ops::fused_available(&inputs[0]), enabled);
     let found = value_and_grads(inputs, &fused);
     let expected = value_and_grads(inputs, &composed);
     for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
@@ -414,11 +413,11 @@ fn agree<const D: usize>(
             absolute,
         );
     }
-    assert_eq!(
-        host(fused(inputs)),
-        found[0],
-        "{name}: plain and recorded values differ"
-    );
+    if enabled {
+        // Recording changes nothing. (Burn's own softmax of a plain tensor is another kernel.)
+        let plain = host(fused(inputs));
+        assert_eq!(plain, found[0], "{name}: plain and recorded values differ");
+    }
 }
 
 /// A tensor of this shape whose last two dimensions are not in order in memory.

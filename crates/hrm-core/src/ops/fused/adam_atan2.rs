@@ -1,14 +1,10 @@
 //! The whole AdamAtan2 update in one pass over parameter, moments and gradient.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::math::atan2_right;
-use super::raw::PARALLEL_ELEMENTS;
+use super::threads::{share, share_of};
 use crate::ops::AdamAtan2Hyper;
-
-/// Elements that one thread takes at a time.
-const BLOCK: usize = 1 << 13;
 
 #[derive(Clone, Copy)]
 struct Factors {
@@ -63,27 +59,16 @@ pub(super) fn update(
         rate: (hyper.lr / hyper.bias1) as f32,
     };
     let arch = Arch::new();
-    if p.len() < PARALLEL_ELEMENTS {
-        arch.dispatch(Update {
-            factors,
-            p,
-            m,
-            v,
-            g,
-        });
-        return;
-    }
-    p.par_chunks_mut(BLOCK)
-        .zip(m.par_chunks_mut(BLOCK))
-        .zip(v.par_chunks_mut(BLOCK))
-        .zip(g.par_chunks(BLOCK))
-        .for_each(|(((p, m), v), g)| {
-            arch.dispatch(Update {
-                factors,
-                p,
-                m,
-                v,
-                g,
-            })
-        });
+    // Three buffers are read and written and one read.
+    let part = share_of(p.len(), 4 * p.len());
+    let parts = p.chunks_mut(part).zip(m.chunks_mut(part));
+    let parts = parts.zip(v.chunks_mut(part)).zip(g.chunks(part));
+    let parts = parts.map(|(((p, m), v), g)| Update {
+        factors,
+        p,
+        m,
+        v,
+        g,
+    });
+    share(parts, |update| arch.dispatch(update));
 }

@@ -4,16 +4,13 @@
 //! `ln Σ exp` of each row, from which the backward pass makes the probabilities again. Memory grows with L, not L².
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::math::{dot, exp, largest, sum};
 use super::raw::{Matrix, MatrixMut, multiply};
+use super::threads::{share, share_of};
 
 /// Scores held at a time by one thread.
 const BLOCK_SCORES: usize = 1 << 16;
-
-/// Products below this size are not worth a second thread.
-const PARALLEL_PRODUCTS: usize = 1 << 17;
 
 /// The sizes of an attention.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +53,14 @@ impl Sizes {
         self.batch * self.len * self.model() == 0
     }
 
-    fn parallel(self) -> bool {
-        self.batch * self.heads * self.len * self.len * self.head_dim >= PARALLEL_PRODUCTS
+    /// The heads as the threads take them.
+    fn shares<T>(self, heads: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+        let part = share_of(heads.len(), heads.len() * self.len * self.len);
+        let mut heads = heads.into_iter();
+        std::iter::from_fn(move || {
+            let share: Vec<T> = heads.by_ref().take(part).collect();
+            (!share.is_empty()).then_some(share)
+        })
     }
 
     fn scale(self) -> f32 {
@@ -275,24 +278,14 @@ pub(super) fn forward(qkv: &[f32], rope: Option<Rope<'_>>, sizes: Sizes) -> (Vec
             }
         };
     let outs = MatrixMut::bands(&mut out, len, sizes.model(), head_dim);
-    if sizes.parallel() {
-        outs.into_par_iter()
-            .zip(log_sums.par_chunks_exact_mut(len))
-            .enumerate()
-            .for_each_init(
-                || Scratch::new(sizes),
-                |scratch, (index, (out, log_sums))| head(scratch, index, out, log_sums),
-            );
-    } else {
+    let heads = outs.into_iter().zip(log_sums.chunks_exact_mut(len));
+    let heads: Vec<_> = heads.enumerate().collect();
+    share(sizes.shares(heads), |heads| {
         let mut scratch = Scratch::new(sizes);
-        for (index, (out, log_sums)) in outs
-            .into_iter()
-            .zip(log_sums.chunks_exact_mut(len))
-            .enumerate()
-        {
+        for (index, (out, log_sums)) in heads {
             head(&mut scratch, index, out, log_sums);
         }
-    }
+    });
     (out, log_sums)
 }
 
@@ -405,17 +398,13 @@ pub(super) fn backward(
         let v: Vec<_> = bands.by_ref().take(heads).collect();
         parts.extend(q.into_iter().zip(k).zip(v).map(|((q, k), v)| [q, k, v]));
     }
-    if sizes.parallel() {
-        parts.into_par_iter().enumerate().for_each_init(
-            || Scratch::new(sizes),
-            |scratch, (index, parts)| head(scratch, index, parts),
-        );
-    } else {
+    let heads: Vec<_> = parts.into_iter().enumerate().collect();
+    share(sizes.shares(heads), |heads| {
         let mut scratch = Scratch::new(sizes);
-        for (index, parts) in parts.into_iter().enumerate() {
+        for (index, parts) in heads {
             head(&mut scratch, index, parts);
         }
-    }
+    });
     grad
 }
 

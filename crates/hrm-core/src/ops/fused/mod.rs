@@ -13,6 +13,7 @@ mod math;
 mod norm;
 mod raw;
 mod swiglu;
+mod threads;
 mod token_loss;
 
 use std::sync::LazyLock;

@@ -7,18 +7,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-/// Elements from which work is shared between threads.
-pub(super) const PARALLEL_ELEMENTS: usize = 1 << 15;
-
-/// Elements of a block of rows that one thread takes at a time.
-const BLOCK_ELEMENTS: usize = 1 << 13;
-
-/// Rows of a block when a row has `width` elements.
-pub(super) fn block_rows(width: usize) -> usize {
-    (BLOCK_ELEMENTS / width.max(1)).max(1)
-}
+use super::threads::{share, share_of};
 
 /// Memory that has not been written yet.
 pub(super) struct Blank<'a>(&'a mut [MaybeUninit<f32>]);
@@ -104,27 +94,18 @@ pub(super) fn make_rows<K: RowKernel>(
     let mut out = Vec::with_capacity(len);
     let mut notes = vec![0.0; rows];
     if len > 0 {
-        let arch = Arch::new();
-        let block = block_rows(width);
+        let part = share_of(rows, len);
         let spare = &mut out.spare_capacity_mut()[..len];
-        let run = |index: usize, out, notes| {
-            arch.dispatch(Rows {
-                kernel,
-                first: index * block,
-                width,
-                out,
-                notes,
-            });
-        };
-        if len < PARALLEL_ELEMENTS {
-            run(0, spare, &mut notes);
-        } else {
-            spare
-                .par_chunks_mut(block * width)
-                .zip(notes.par_chunks_mut(block))
-                .enumerate()
-                .for_each(|(index, (out, notes))| run(index, out, notes));
-        }
+        let parts = spare.chunks_mut(part * width).zip(notes.chunks_mut(part));
+        let parts = parts.enumerate().map(|(index, (out, notes))| Rows {
+            kernel,
+            first: index * part,
+            width,
+            out,
+            notes,
+        });
+        let arch = Arch::new();
+        share(parts, |rows| arch.dispatch(rows));
     }
     // SAFETY: each of the `rows` rows was given back, written, by the kernel (a panic would not come here).
     unsafe { out.set_len(len) };

@@ -1,10 +1,9 @@
 //! Cross-entropy of the cells and its gradient, each in one pass over the logits.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::math::{exp, largest};
-use super::raw::PARALLEL_ELEMENTS;
+use super::threads::{share, share_of};
 use crate::ops::{IGNORED_LABEL, LossKind};
 
 /// The shape of the logits.
@@ -18,21 +17,22 @@ pub(super) struct Cells {
 
 /// The loss of each row.
 pub(super) fn forward(kind: LossKind, logits: &[f32], labels: &[i64], cells: Cells) -> Vec<f32> {
+    let Cells { len, vocab } = cells;
     let arch = Arch::new();
-    let row = |row: usize| {
-        arch.dispatch(RowLoss {
-            kind,
-            logits: &logits[row * cells.len * cells.vocab..(row + 1) * cells.len * cells.vocab],
-            labels: &labels[row * cells.len..(row + 1) * cells.len],
-            vocab: cells.vocab,
-        })
-    };
-    let rows = labels.len().checked_div(cells.len).unwrap_or(0);
-    if logits.len() < PARALLEL_ELEMENTS {
-        (0..rows).map(row).collect()
-    } else {
-        (0..rows).into_par_iter().map(row).collect()
-    }
+    let mut losses = vec![0.0; labels.len().checked_div(len).unwrap_or(0)];
+    let part = share_of(losses.len(), logits.len());
+    share(losses.chunks_mut(part).enumerate(), |(index, losses)| {
+        for (i, loss) in losses.iter_mut().enumerate() {
+            let row = index * part + i;
+            *loss = arch.dispatch(RowLoss {
+                kind,
+                logits: &logits[row * len * vocab..(row + 1) * len * vocab],
+                labels: &labels[row * len..(row + 1) * len],
+                vocab,
+            });
+        }
+    });
+    losses
 }
 
 /// The gradient of the logits, given the gradient of each row's loss.
@@ -43,33 +43,29 @@ pub(super) fn backward(
     grad: &[f32],
     cells: Cells,
 ) -> Vec<f32> {
-    let mut out = vec![0.0; logits.len()];
+    let Cells { len, vocab } = cells;
     let arch = Arch::new();
-    let stride = cells.len * cells.vocab;
+    let mut out = vec![0.0; logits.len()];
+    let stride = len * vocab;
     if stride == 0 {
         return out;
     }
-    let row = |row: usize, out| {
-        arch.dispatch(RowGradient {
-            loss: RowLoss {
-                kind,
-                logits: &logits[row * stride..(row + 1) * stride],
-                labels: &labels[row * cells.len..(row + 1) * cells.len],
-                vocab: cells.vocab,
-            },
-            grad: grad[row],
-            out,
-        });
-    };
-    if logits.len() < PARALLEL_ELEMENTS {
-        out.chunks_exact_mut(stride)
-            .enumerate()
-            .for_each(|(i, out)| row(i, out));
-    } else {
-        out.par_chunks_exact_mut(stride)
-            .enumerate()
-            .for_each(|(i, out)| row(i, out));
-    }
+    let part = share_of(out.len() / stride, logits.len());
+    share(out.chunks_mut(part * stride).enumerate(), |(index, out)| {
+        for (i, out) in out.chunks_exact_mut(stride).enumerate() {
+            let row = index * part + i;
+            arch.dispatch(RowGradient {
+                loss: RowLoss {
+                    kind,
+                    logits: &logits[row * stride..(row + 1) * stride],
+                    labels: &labels[row * len..(row + 1) * len],
+                    vocab,
+                },
+                grad: grad[row],
+                out,
+            });
+        }
+    });
     out
 }
 
