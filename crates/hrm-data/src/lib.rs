@@ -31,3 +31,7 @@ pub use identifiers::Identifiers;
 pub use info::{SetInfo, Task};
 pub use sampler::{Exploration, Sampler, SamplerConfig, SamplerState};
 pub use set::{Example, PuzzleSet, SetArrays};
+
+#[cfg(all(doctest, feature = "fs"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
