@@ -252,7 +252,7 @@ impl<'a, T> Thinking<'a, T> {
         let (index, puzzle) = (pending.index, &pending.puzzle);
         let back = |tokens: &[u8]| reasoner.map_back(slot.number, index, puzzle, tokens);
         let tokens = back(&reading.tokens);
-        let error = (tokens.len() != reading.tokens.len()).then(|| ReasonError::View {
+        let error = (tokens.len() != reading.tokens.len()).then_some(ReasonError::View {
             index,
             expected: reading.tokens.len(),
             found: tokens.len(),
