@@ -4,11 +4,12 @@
 //! computes the losses ([`ActConfig::step`]); the optimizer step that follows is the caller's. Halting, refill and metrics are
 //! masks on the device: nothing in a step is read back.
 //!
-//! A trained model answers puzzles through the [`Reasoner`].
+//! A trained model answers puzzles through the [`Reasoner`]; [`analysis`] looks at its states while it thinks.
 
 #![warn(missing_docs)]
 
 mod act;
+pub mod analysis;
 mod batch;
 mod carry;
 mod loss;

@@ -106,3 +106,10 @@ impl ReasonError {
         }
     }
 }
+
+/// What the device says, as an error.
+pub(crate) fn device_error(reason: impl ToString) -> ReasonError {
+    ReasonError::Device {
+        reason: reason.to_string(),
+    }
+}

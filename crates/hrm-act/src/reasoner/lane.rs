@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
 use hrm_core::{HaltHead, Hrm, LatentState, truncated_normal};
 
 use super::config::{HaltRule, ReasonerConfig};
-use super::error::ReasonError;
+use super::error::{ReasonError, device_error};
 use super::symmetry::generator;
 
 /// An attempt waiting for a slot.
@@ -242,7 +242,7 @@ impl<'a> Lane<'a> {
                 let (q_halt, q_continue) = self.model.q_values(z_h);
                 let values = Tensor::cat(vec![q_halt, q_continue], 0)
                     .try_into_vec_as::<f32>()
-                    .map_err(device)?;
+                    .map_err(device_error)?;
                 let (q_halt, q_continue) = values.split_at(self.slots.len());
                 let pairs = q_halt.iter().copied().zip(q_continue.iter().copied());
                 Ok(Readings::QValues(pairs.collect()))
@@ -318,14 +318,14 @@ fn read(model: &Hrm, z_h: Tensor<3>) -> Result<Vec<Reading>, ReasonError> {
         .register(tokens)
         .register(q)
         .try_execute()
-        .map_err(device)?;
+        .map_err(device_error)?;
     let [tokens, q]: [TensorData; 2] = read
         .try_into()
-        .map_err(|_| device("a read gave another number of tensors"))?;
+        .map_err(|_| device_error("a read gave another number of tensors"))?;
     let tokens: Vec<u8> = tokens.iter::<u8>().collect();
     let q: Vec<f32> = q.iter::<f32>().collect();
     if tokens.len() != b * s || q.len() != 2 * b {
-        return Err(device("a read gave another number of values"));
+        return Err(device_error("a read gave another number of values"));
     }
     let (q_halt, q_continue) = q.split_at(b);
     let readings = tokens.chunks_exact(s).zip(q_halt).zip(q_continue);
@@ -336,12 +336,6 @@ fn read(model: &Hrm, z_h: Tensor<3>) -> Result<Vec<Reading>, ReasonError> {
             q_continue,
         })
         .collect())
-}
-
-fn device(reason: impl ToString) -> ReasonError {
-    ReasonError::Device {
-        reason: reason.to_string(),
-    }
 }
 
 /// The smallest of `most`, half of it, a quarter, ... that holds `needed` rows; 0 for none.

@@ -44,6 +44,7 @@ use hrm_core::Hrm;
 
 pub use config::{Attempts, Choice, HaltRule, ReasonerConfig};
 pub use error::ReasonError;
+pub(crate) use error::device_error;
 pub use puzzle::{Answer, Puzzle};
 pub use serve::{Reply, Request};
 pub use symmetry::{Draw, MazeSymmetry, SudokuSymmetry, Symmetry};
@@ -244,7 +245,7 @@ impl std::fmt::Debug for Reasoner {
 }
 
 /// Whether every model knows the puzzle's size, tokens and id.
-fn check(models: &[Hrm], index: usize, puzzle: &Puzzle) -> Result<(), ReasonError> {
+pub(crate) fn check(models: &[Hrm], index: usize, puzzle: &Puzzle) -> Result<(), ReasonError> {
     for config in models.iter().map(Hrm::config) {
         if puzzle.inputs.len() != config.seq_len {
             return Err(ReasonError::Length {
