@@ -16,11 +16,11 @@ const COLUMN: u32 = 1 | 1 << 9 | 1 << 18;
 
 static TABLES: Tables = Tables::new();
 
-/// Cells that share a row, column or box with a cell, by band.
-static PEERS: [[u32; 3]; 81] = peers();
+/// Cells that share a row, column or box with a cell, joined.
+static PEERS: [[u64; 2]; 81] = peers();
 
-const fn peers() -> [[u32; 3]; 81] {
-    let mut peers = [[0; 3]; 81];
+const fn peers() -> [[u64; 2]; 81] {
+    let mut peers = [[0; 2]; 81];
     let mut cell = 0;
     while cell < 81 {
         let mut other = 0;
@@ -30,13 +30,18 @@ const fn peers() -> [[u32; 3]; 81] {
             let same_column = other % 9 == column;
             let same_box = other / 27 == row / 3 && other % 9 / 3 == column / 3;
             if other != cell && (same_row || same_column || same_box) {
-                peers[cell][other / 27] |= 1 << (other % 27);
+                peers[cell][other / 54] |= 1 << (other % 54);
             }
             other += 1;
         }
         cell += 1;
     }
     peers
+}
+
+/// The three bands in two words, cells counted through: the first holds 54.
+fn join([a, b, c]: [u32; 3]) -> [u64; 2] {
+    [u64::from(a) | u64::from(b) << 27, u64::from(c)]
 }
 
 struct Tables {
@@ -118,10 +123,10 @@ impl Tables {
     #[inline(always)]
     fn lock(&self, [mut a, mut b, mut c]: [u32; 3]) -> Option<[u32; 3]> {
         loop {
-            let before = [a, b, c];
             a = self.lock_rows(a);
             b = self.lock_rows(b);
             c = self.lock_rows(c);
+            let by_rows = [a, b, c];
             let columns = |band: u32| (band | band >> 9 | band >> 18) & ROW;
             let (in_a, in_b, in_c) = (columns(a), columns(b), columns(c));
             let (mut keep_a, mut keep_b, mut keep_c) = (0, 0, 0);
@@ -139,8 +144,9 @@ impl Tables {
             a &= keep_a * COLUMN;
             b &= keep_b * COLUMN;
             c &= keep_c * COLUMN;
-            if [a, b, c] == before {
-                return Some(before);
+            // What rows leave they leave again, so only new losses by columns need another round.
+            if [a, b, c] == by_rows {
+                return Some(by_rows);
             }
         }
     }
@@ -275,27 +281,25 @@ impl State {
     #[inline]
     fn choose(&self, counts: &Counts) -> Option<(usize, u32)> {
         let pairs: [u32; 3] = std::array::from_fn(|band| counts.two[band] & !counts.three[band]);
-        let mut best = None;
-        for band in 0..3 {
-            let mut rest = pairs[band];
-            while rest != 0 {
-                let cell = rest.trailing_zeros();
-                rest &= rest - 1;
-                let seen = &PEERS[27 * band + cell as usize];
-                // Pairs that share a digit are settled by one of the two guesses.
-                let mut neighbours = 0;
-                for places in self.places.iter().filter(|p| p[band] >> cell & 1 != 0) {
-                    for b in 0..3 {
-                        neighbours += (pairs[b] & seen[b] & places[b]).count_ones();
-                    }
-                }
-                if best.is_none_or(|(most, _)| neighbours > most) {
-                    best = Some((neighbours, (band, 1 << cell)));
+        // Pairs that share a digit are settled by one of the two guesses: the more of them, the better.
+        let mut shared = [0u32; 81];
+        for places in &self.places {
+            let pairs = join(std::array::from_fn(|band| pairs[band] & places[band]));
+            for (half, first) in [(0, 0), (1, 54)] {
+                let mut rest = pairs[half];
+                while rest != 0 {
+                    let cell = first + rest.trailing_zeros() as usize;
+                    rest &= rest - 1;
+                    let seen = &PEERS[cell];
+                    let sharing = |half: usize| (pairs[half] & seen[half]).count_ones();
+                    shared[cell] += 1 + sharing(0) + sharing(1);
                 }
             }
         }
-        if let Some((_, cell)) = best {
-            return Some(cell);
+        // A pair counts itself, so that any other cell has fewer.
+        let most = (0..81).max_by_key(|&cell| (shared[cell], 81 - cell))?;
+        if shared[most] > 0 {
+            return Some((most / 27, 1 << (most % 27)));
         }
         let open = |band: usize| {
             let cells = (0..27).map(|k| 1 << k);
