@@ -1,1 +1,67 @@
-//! The Hierarchical Reasoning Model (HRM) and TRM in pure Rust on Burn: train, evaluate and solve puzzles on any GPU or the CPU
+//! The Hierarchical Reasoning Model (HRM) and its successor TRM in pure Rust on [Burn](https://burn.dev): train, evaluate and
+//! solve puzzles on the CPU or any GPU.
+//!
+//! A model is made, trained ten steps on generated 4x4 Sudokus, and asked for the solution of another (a real training makes
+//! some hundred steps; `cargo run --release --example sudoku` does one):
+//!
+//! ```
+//! use hrm::prelude::*;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = hrm::device::from_env()?;
+//! let puzzles = sudoku::Generator::new(SudokuSize::Four).puzzles(20, 1)?;
+//! let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true)?);
+//!
+//! let mut config = Preset::by_name("trm-small")?.config(&set);
+//! config.steps = 10;
+//! config.batch_size = 8;
+//! let mut trainer = Trainer::new(config, set, &device)?;
+//! for report in &mut trainer {
+//!     if let Some(metrics) = report?.metrics {
+//!         println!("loss {:.3}", metrics.loss());
+//!     }
+//! }
+//!
+//! let board = sudoku::Board::parse("1... ..3. .... ...2")?;
+//! let reasoner = Reasoner::new(&trainer.eval_model(), ReasonerConfig::default())?;
+//! let answer = reasoner.solve_one(Puzzle { inputs: board.tokens(), puzzle_id: 0 })?;
+//! println!("{:?}, sure to {:.2}", sudoku::Board::from_tokens(SudokuSize::Four, &answer.tokens), answer.confidence);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Presets of the published recipes and of small models are in [`PRESETS`](train::PRESETS); devices are chosen by name through
+//! [`device`]; a training that writes its own folder, goes on after a crash and says how it fares is a [`Run`](train::Run).
+//!
+//! # Features
+//!
+//! One per backend: `flex` (the default, pure Rust on the CPU), `cuda`, `cuda-nvrtc` (kernels compiled by the toolkit's NVRTC),
+//! `metal`, `rocm`, `vulkan`, `wgpu`. Several can be built in; [`device::parse`] chooses at run time.
+#![warn(missing_docs)]
+
+pub mod device;
+
+#[doc(inline)]
+pub use hrm_act as act;
+#[doc(inline)]
+pub use hrm_core as core;
+#[doc(inline)]
+pub use hrm_data as data;
+#[doc(inline)]
+pub use hrm_train as train;
+
+/// What most programs need.
+pub mod prelude {
+    pub use burn::tensor::Device;
+    pub use hrm_act::{
+        ActConfig, Answer, HaltRule, Metrics, Puzzle, Reasoner, ReasonerConfig, Verifier,
+    };
+    pub use hrm_core::{ComputeType, Hrm, HrmConfig, Sizes};
+    pub use hrm_data::sudoku::SudokuSize;
+    pub use hrm_data::{PuzzleSet, Sampler, SamplerConfig, SetInfo, Task, arc, maze, sudoku};
+    pub use hrm_train::{
+        Checkpoint, EvalConfig, Evaluation, PRESETS, Preset, Run, RunFile, StepReport, TrainConfig,
+        Trainer, WeightKind, evaluate,
+    };
+}
