@@ -1,0 +1,448 @@
+//! `hrm data build`: a data folder, in the format of the official builders, from puzzles.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args as Arguments, Subcommand, ValueEnum};
+use hrm::data::arc::{ArcSettings, ArcSource, ArcTask, NameStyle, TestUse};
+use hrm::data::maze::{MazeAugmentation, MazePuzzle};
+use hrm::data::{Provenance, sudoku::Canonical};
+use hrm::prelude::*;
+use rand::SeedableRng;
+use rand::seq::index;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::arguments::Shape;
+use crate::console::Console;
+use crate::files::{check_free, source, write_folder};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// From a CSV file of Sudokus.
+    Sudoku(SudokuArgs),
+    /// From a CSV file of mazes.
+    Maze(MazeArgs),
+    /// From ARC tasks: a folder with a file per task, or Kaggle's challenges.
+    Arc(ArcArgs),
+}
+
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example: 100 puzzles are held out for the test
+  hrm data build sudoku --input puzzles.csv --test-count 100 --seed 1 --out sudoku6")]
+pub(crate) struct SudokuArgs {
+    /// Side of the boards; told from the first puzzle where it is not given.
+    #[arg(long, value_name = "SIDE")]
+    size: Option<usize>,
+    /// How training examples are changed when they are drawn.
+    #[arg(long, value_enum, default_value_t = SudokuAugment::Symmetry)]
+    augment: SudokuAugment,
+    #[command(flatten)]
+    build: Build,
+}
+
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm data build maze --input mazes.csv --test-count 100 --seed 1 --out maze30")]
+pub(crate) struct MazeArgs {
+    /// Side of the mazes, or rows x columns; without it they must be square.
+    #[arg(long, value_name = "SIDE|HxW")]
+    size: Option<Shape>,
+    /// How training examples are changed when they are drawn.
+    #[arg(long, value_enum, default_value_t = MazeAugment::Relabel)]
+    augment: MazeAugment,
+    #[command(flatten)]
+    build: Build,
+}
+
+#[derive(Debug, Arguments)]
+struct Build {
+    /// CSV file with the puzzles.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// CSV file with the puzzles of the test split.
+    #[arg(long, value_name = "FILE", conflicts_with = "test_count")]
+    test: Option<PathBuf>,
+    /// Holds out so many puzzles, drawn at random, as the test split.
+    #[arg(long, value_name = "N")]
+    test_count: Option<usize>,
+    /// Seed of that draw, and of --materialize.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Writes so many augmented copies of each training puzzle out, for programs that do not augment as they draw.
+    #[arg(long, value_name = "COPIES")]
+    materialize: Option<usize>,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Write over a folder that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example: demonstrations of both sets train, the tests of the evaluation set are for the test split
+  hrm data build arc --input arc/data/training --test arc/data/evaluation --num-aug 1000 --out arc-1
+  hrm data build arc --input training_challenges.json --solutions training_solutions.json --out arc")]
+pub(crate) struct ArcArgs {
+    /// Folder with a JSON file per task (or folders of these), or Kaggle's challenges. Without --test its tests are the
+    /// test split; with it they train.
+    #[arg(long, value_name = "FOLDER|FILE")]
+    input: PathBuf,
+    /// Kaggle's solutions of --input.
+    #[arg(long, value_name = "FILE")]
+    solutions: Option<PathBuf>,
+    /// Tasks whose demonstrations train and whose tests are the test split.
+    #[arg(long, value_name = "FOLDER|FILE")]
+    test: Option<PathBuf>,
+    /// Kaggle's solutions of --test.
+    #[arg(long, value_name = "FILE", requires = "test")]
+    test_solutions: Option<PathBuf>,
+    /// Augmented puzzles per task, at most.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    num_aug: usize,
+    /// Seed of the augmentations.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Writes the augmented puzzles out, for programs that do not augment as they draw.
+    #[arg(long)]
+    materialize: bool,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Write over a folder that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SudokuAugment {
+    /// Digits, bands, rows, stacks, columns and transposition at random.
+    Symmetry,
+    /// As they are.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MazeAugment {
+    /// Turned and flipped, the path found anew by the published tie-break.
+    Relabel,
+    /// Turned and flipped with their path, as the official program does.
+    FlipLabel,
+    /// As they are.
+    None,
+}
+
+/// What was built.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "built")]
+struct Built<'a> {
+    out: &'a Path,
+    train: usize,
+    test: usize,
+    /// Test puzzles left out because a training puzzle equals them.
+    dropped: usize,
+}
+
+/// Training and test puzzles, and how many of the latter were dropped.
+struct Split<T> {
+    train: Vec<T>,
+    test: Vec<T>,
+    dropped: usize,
+}
+
+pub(crate) fn run(command: &Command, console: &Console) -> Result<Outcome> {
+    match command {
+        Command::Sudoku(args) => build_sudoku(args, console),
+        Command::Maze(args) => build_maze(args, console),
+        Command::Arc(args) => build_arc(args, console),
+    }
+}
+
+fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
+    let build = &args.build;
+    check_free(&build.out, build.force)?;
+    let size = args.size.map(SudokuSize::try_from).transpose()?;
+    let puzzles = sudoku::read_csv(&build.input, size)?;
+    let Some(size) = puzzles.first().map(sudoku::Puzzle::size) else {
+        bail!(
+            "{}: expected at least one puzzle, found none",
+            build.input.display()
+        );
+    };
+    let other = build
+        .test
+        .as_deref()
+        .map(|path| sudoku::read_csv(path, Some(size)))
+        .transpose()?;
+    let canonical = |puzzle: &sudoku::Puzzle| {
+        // The reader has checked every answer.
+        Canonical::of(&puzzle.question, &puzzle.answer).ok()
+    };
+    let split = build.split(puzzles, other, canonical, console)?;
+    let augment = args.augment == SudokuAugment::Symmetry;
+    let train = PuzzleSet::from_sudoku(&split.train, size, augment)?;
+    let test = PuzzleSet::from_sudoku(&split.test, size, false)?;
+    build.write(train, test, split.dropped, console)
+}
+
+fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
+    let build = &args.build;
+    check_free(&build.out, build.force)?;
+    let shape = args.size.map(|size| (size.height, size.width));
+    let puzzles = maze::read_csv(&build.input, shape)?;
+    let Some(first) = puzzles.first().map(MazePuzzle::maze) else {
+        bail!(
+            "{}: expected at least one maze, found none",
+            build.input.display()
+        );
+    };
+    let shape = (first.height(), first.width());
+    let other = build
+        .test
+        .as_deref()
+        .map(|path| maze::read_csv(path, Some(shape)))
+        .transpose()?;
+    let canonical = |puzzle: &MazePuzzle| Some(puzzle.maze().canonical());
+    let split = build.split(puzzles, other, canonical, console)?;
+    let augmentation = match args.augment {
+        MazeAugment::Relabel => Some(MazeAugmentation::Relabel),
+        MazeAugment::FlipLabel => Some(MazeAugmentation::FlipLabel),
+        MazeAugment::None => None,
+    };
+    let train = PuzzleSet::from_mazes(&split.train, augmentation)?;
+    let test = match split.test.is_empty() {
+        true => PuzzleSet::from_examples(SetInfo::maze(shape.0, shape.1), Vec::new(), Vec::new())?,
+        false => PuzzleSet::from_mazes(&split.test, None)?,
+    };
+    build.write(train, test, split.dropped, console)
+}
+
+impl Build {
+    /// Divides the puzzles, and drops test puzzles that equal a training puzzle by their canonical form.
+    fn split<T, K: Eq + Hash>(
+        &self,
+        mut puzzles: Vec<T>,
+        other: Option<Vec<T>>,
+        canonical: impl Fn(&T) -> Option<K>,
+        console: &Console,
+    ) -> Result<Split<T>> {
+        let test = match (other, self.test_count) {
+            (Some(test), _) => test,
+            (None, Some(count)) if count >= puzzles.len() => bail!(
+                "--test-count: expected fewer than the {} puzzles of {}, found {count}",
+                puzzles.len(),
+                self.input.display()
+            ),
+            (None, Some(count)) => {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+                let mut drawn = index::sample(&mut rng, puzzles.len(), count).into_vec();
+                drawn.sort_unstable();
+                let mut test = Vec::with_capacity(count);
+                let mut train = Vec::with_capacity(puzzles.len() - count);
+                for (index, puzzle) in puzzles.into_iter().enumerate() {
+                    match drawn.binary_search(&index) {
+                        Ok(_) => test.push(puzzle),
+                        Err(_) => train.push(puzzle),
+                    }
+                }
+                puzzles = train;
+                test
+            }
+            (None, None) => Vec::new(),
+        };
+        let mut test = test;
+        let before = test.len();
+        if before > 0 {
+            let bar = console.bar((puzzles.len() + before) as u64, "puzzles compared");
+            let known: HashSet<K> = puzzles
+                .iter()
+                .inspect(|_| bar.inc(1))
+                .filter_map(&canonical)
+                .collect();
+            test.retain(|puzzle| {
+                bar.inc(1);
+                canonical(puzzle).is_none_or(|key| !known.contains(&key))
+            });
+            bar.finish_and_clear();
+        }
+        if before > 0 && test.is_empty() {
+            bail!(
+                "every test puzzle equals a training puzzle under symmetry; nothing is left to test with"
+            );
+        }
+        Ok(Split {
+            dropped: before - test.len(),
+            train: puzzles,
+            test,
+        })
+    }
+
+    fn write(
+        &self,
+        train: PuzzleSet,
+        test: PuzzleSet,
+        dropped: usize,
+        console: &Console,
+    ) -> Result<Outcome> {
+        let provenance = |path: &Path| -> Result<Provenance> {
+            Ok(Provenance {
+                sources: vec![source(path)?],
+                command: command_line(),
+                seed: Some(self.seed),
+            })
+        };
+        let train = train.with_provenance(provenance(&self.input)?);
+        let test = test.with_provenance(provenance(self.test.as_deref().unwrap_or(&self.input))?);
+        let spinner = console.spinner("writing");
+        write_folder(&self.out, self.force, |dir| {
+            match self.materialize {
+                Some(copies) => train.save_materialized(dir, "train", copies, self.seed)?,
+                None => train.save(dir, "train")?,
+            }
+            if test.num_examples() > 0 {
+                test.save(dir, "test")?;
+            }
+            Ok(())
+        })?;
+        spinner.finish_and_clear();
+        report(&self.out, &train, &test, dropped, console)
+    }
+}
+
+fn report(
+    out: &Path,
+    train: &PuzzleSet,
+    test: &PuzzleSet,
+    dropped: usize,
+    console: &Console,
+) -> Result<Outcome> {
+    let built = Built {
+        out,
+        train: train.num_examples(),
+        test: test.num_examples(),
+        dropped,
+    };
+    if dropped > 0 {
+        console.note(format_args!(
+            "dropped {dropped} test puzzles that equal a training puzzle under symmetry"
+        ));
+    }
+    console.result(
+        &built,
+        format_args!(
+            "{}: {} examples to train, {} to test",
+            out.display(),
+            built.train,
+            built.test
+        ),
+    )?;
+    Ok(Outcome::Done)
+}
+
+fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
+    check_free(&args.out, args.force)?;
+    let spinner = console.spinner("reading tasks");
+    let input = read_arc(&args.input, args.solutions.as_deref())?;
+    let other = args
+        .test
+        .as_deref()
+        .map(|path| read_arc(path, args.test_solutions.as_deref()))
+        .transpose()?;
+    let sources = match &other {
+        None => vec![ArcSource {
+            tasks: &input,
+            tests: TestUse::Evaluate,
+        }],
+        Some(test) => vec![
+            ArcSource {
+                tasks: &input,
+                tests: TestUse::Train,
+            },
+            ArcSource {
+                tasks: test,
+                tests: TestUse::Evaluate,
+            },
+        ],
+    };
+    let settings = ArcSettings {
+        augmentations: args.num_aug,
+        seed: args.seed,
+        style: NameStyle::Hrm,
+    };
+    let sets = arc::build_sets(&sources, settings)?;
+    let mut files = Vec::new();
+    for path in [
+        Some(&args.input),
+        args.solutions.as_ref(),
+        args.test.as_ref(),
+        args.test_solutions.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|path| path.is_file())
+    {
+        files.push(source(path)?);
+    }
+    let provenance = Provenance {
+        sources: files,
+        command: command_line(),
+        seed: Some(args.seed),
+    };
+    let train = sets.train.with_provenance(provenance.clone());
+    let test = sets.test.with_provenance(provenance);
+    write_folder(&args.out, args.force, |dir| {
+        for (set, split) in [(&train, "train"), (&test, "test")] {
+            if set.num_examples() == 0 {
+                continue;
+            }
+            match args.materialize {
+                true => set.save_materialized(dir, split, 0, args.seed)?,
+                false => set.save(dir, split)?,
+            }
+        }
+        Ok(())
+    })?;
+    spinner.finish_and_clear();
+    report(&args.out, &train, &test, 0, console)
+}
+
+/// Tasks of a folder (of files, or of folders of files as ConceptARC has them) or of Kaggle's challenges.
+fn read_arc(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>> {
+    let tasks = if path.is_dir() {
+        let tasks = arc::read_folder(path)?;
+        match tasks.is_empty() {
+            true => arc::read_concept_arc(path)?,
+            false => tasks,
+        }
+    } else {
+        arc::read_kaggle(path, solutions)?
+    };
+    if tasks.is_empty() {
+        bail!(
+            "{}: expected ARC tasks in JSON files, found none",
+            path.display()
+        );
+    }
+    Ok(tasks)
+}
+
+/// The command as it was typed, for the record.
+fn command_line() -> String {
+    std::env::args_os()
+        .map(|part| {
+            let part = part.to_string_lossy().into_owned();
+            match part.contains(char::is_whitespace) {
+                true => format!("'{part}'"),
+                false => part,
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}

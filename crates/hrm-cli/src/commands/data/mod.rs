@@ -1,0 +1,59 @@
+//! `hrm data`: making puzzles, building sets, looking at them.
+
+mod build;
+mod inspect;
+mod maze;
+mod sudoku;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::Outcome;
+use crate::console::Console;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sudokus.
+    #[command(subcommand)]
+    Sudoku(Sudoku),
+    /// Mazes.
+    #[command(subcommand)]
+    Maze(Maze),
+    /// Build a data folder for training from puzzles.
+    #[command(subcommand)]
+    Build(build::Command),
+    /// Look at a data folder or a CSV file: how much, what repeats, whether the answers are right.
+    Inspect(inspect::Args),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sudoku {
+    /// Make Sudokus with exactly one solution, no two equal under relabelling and symmetry.
+    Generate(sudoku::Args),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Maze {
+    /// Make mazes with long shortest paths, in the published statistics.
+    Generate(maze::Args),
+}
+
+pub(crate) fn run(command: &Command, console: &Console) -> Result<Outcome> {
+    match command {
+        Command::Sudoku(Sudoku::Generate(args)) => sudoku::run(args, console),
+        Command::Maze(Maze::Generate(args)) => maze::run(args, console),
+        Command::Build(command) => build::run(command, console),
+        Command::Inspect(args) => inspect::run(args, console),
+    }
+}
+
+/// What a generator has made.
+#[derive(serde::Serialize)]
+#[serde(tag = "type", rename = "generated")]
+struct Generated<'a> {
+    task: &'a str,
+    count: usize,
+    seed: u64,
+    out: &'a std::path::Path,
+    seconds: f64,
+}

@@ -1,0 +1,94 @@
+//! `hrm data sudoku generate`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args as Arguments;
+use hrm::prelude::*;
+
+use super::Generated;
+use crate::Outcome;
+use crate::arguments::Span;
+use crate::console::Console;
+use crate::files::{check_free, write_file};
+
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example: 2,000 puzzles of 6x6 with 20 of 36 cells given
+  hrm data sudoku generate --size 6 --count 2000 --clues 20 --seed 1 --out puzzles.csv
+Hard minimal ones of 9x9
+  hrm data sudoku generate --count 100 --rating 5..50 --seed 1 --out hard.csv")]
+pub(crate) struct Args {
+    /// Side of the boards: 4, 6, 9 or 16.
+    #[arg(long, default_value_t = 9, value_name = "SIDE")]
+    size: usize,
+    /// How many puzzles.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    count: usize,
+    /// Givens: a number or a range, both ends counted. Without it every puzzle is minimal: no given is superfluous.
+    #[arg(long, value_name = "N|A..B")]
+    clues: Option<Span>,
+    /// No superfluous given, also where --clues is there.
+    #[arg(long)]
+    minimal: bool,
+    /// Guesses that our solver needs, both ends counted: how hard. (Another solver's count differs.)
+    #[arg(long, value_name = "N|A..B", alias = "guesses")]
+    rating: Option<Span>,
+    /// Seed; the same seed makes the same puzzles.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// CSV file to write (`source,question,answer,rating`); `-` for stdout.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    let start = Instant::now();
+    check_free(&args.out, args.force)?;
+    let mut generator = sudoku::Generator::new(SudokuSize::try_from(args.size)?);
+    if let Some(clues) = &args.clues {
+        generator = generator
+            .with_clues(clues.sizes())
+            .with_minimal(args.minimal);
+    }
+    if let Some(rating) = &args.rating {
+        generator = generator.with_guesses(rating.0.clone());
+    }
+    let spinner = console.spinner(&format!("making {} Sudokus", args.count));
+    let puzzles = generator.puzzles(args.count, args.seed);
+    spinner.finish_and_clear();
+    let puzzles = puzzles?;
+    write_file(&args.out, args.force, |out| {
+        Ok(sudoku::write_csv_to(out, &args.out, &puzzles)?)
+    })?;
+    if args.out == Path::new("-") {
+        return Ok(Outcome::Done);
+    }
+    let report = Generated {
+        task: "sudoku",
+        count: puzzles.len(),
+        seed: args.seed,
+        out: &args.out,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    let mean = |of: fn(&sudoku::Puzzle) -> usize| {
+        puzzles.iter().map(of).sum::<usize>() as f64 / puzzles.len().max(1) as f64
+    };
+    console.result(
+        &report,
+        format_args!(
+            "{}: {} Sudokus of {}, {:.1} givens and {:.1} guesses on average, seed {}",
+            args.out.display(),
+            report.count,
+            generator.size,
+            mean(|puzzle| puzzle.question.clues()),
+            mean(|puzzle| puzzle.rating.unwrap_or_default() as usize),
+            args.seed,
+        ),
+    )?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,275 @@
+//! `hrm solve`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as Arguments;
+use hrm::act::reasoner::Verdict;
+use hrm::data::sudoku::Solver;
+use hrm::device;
+use hrm::prelude::*;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::checkpoint::{Loaded, Weights, load};
+use crate::console::Console;
+use crate::grid::Drawing;
+use crate::puzzles::{self, Asked};
+use crate::think::Think;
+
+/// Guesses after which it is left open whether a Sudoku has a solution.
+const MAX_GUESSES: u64 = 100_000;
+
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm solve --checkpoint run '53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79'
+  hrm solve --checkpoint run --file puzzles.csv --json --halt verified --segments 64
+  head -n 3 puzzles.txt | hrm solve --checkpoint run --trace -
+
+A puzzle is one line of as many characters as it has cells (`.` or 0 blank; mazes of `# SG`), or a grid over several lines;
+CSV files are told by their column `question`. ARC and other tasks are token numbers. Exit code 1 means that an answer
+breaks the rules, 2 that a puzzle could not be read.")]
+pub(crate) struct Args {
+    /// Run folder (its last checkpoint) or checkpoint file.
+    #[arg(long, value_name = "RUN|FILE")]
+    checkpoint: PathBuf,
+    /// The puzzle; `-` reads puzzles from standard input.
+    #[arg(
+        value_name = "PUZZLE",
+        required_unless_present = "file",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
+    puzzle: Option<String>,
+    /// File with puzzles.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Shows the answer after every segment, with what has changed.
+    #[arg(long)]
+    trace: bool,
+    /// Row of the puzzle table.
+    #[arg(long, default_value_t = 0, value_name = "ID")]
+    puzzle_id: u32,
+    /// Which weights of the checkpoint.
+    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    weights: Weights,
+    /// What computes; HRM_DEVICE where it is not given.
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    #[command(flatten)]
+    think: Think,
+}
+
+/// A puzzle with the model's answer.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "answer")]
+struct Line<'a> {
+    /// Line of the input, from 1.
+    line: u64,
+    question: String,
+    answer: String,
+    verdict: Verdict,
+    segments: u32,
+    confidence: f32,
+    attempts: u32,
+    votes: u32,
+    total_segments: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trace: Vec<String>,
+}
+
+/// A puzzle that could not be read.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "error")]
+struct Bad<'a> {
+    line: u64,
+    error: &'a str,
+}
+
+pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    let device = device::choose(args.device.as_deref())?;
+    let loaded = load(&args.checkpoint, args.weights, &device)?;
+    let seq_len = loaded.model.config().seq_len;
+    let (source, asked) = read(args, loaded.task, seq_len)?;
+    if asked.is_empty() {
+        bail!("{source}: expected at least one puzzle, found none");
+    }
+
+    let mut outcome = Outcome::Done;
+    let mut good = Vec::new();
+    for Asked { line, tokens } in asked {
+        match tokens {
+            Ok(tokens) => good.push((line, tokens)),
+            Err(error) => {
+                outcome = Outcome::BadInput;
+                console.problem(format_args!("{source}:{line}: {error}"));
+                console.object(&Bad {
+                    line,
+                    error: &error,
+                })?;
+            }
+        }
+    }
+
+    let drawing = Drawing::new(loaded.task, seq_len);
+    let reasoner = args.think.reasoner(&loaded, HaltRule::QHalt, args.trace)?;
+    let puzzles = good.iter().map(|(_, inputs)| Puzzle {
+        inputs: inputs.clone(),
+        puzzle_id: args.puzzle_id,
+    });
+    let bar = console.bar(good.len() as u64, "puzzles");
+    // Answers come as they are finished, and are shown in the order of the puzzles.
+    let mut waiting = BTreeMap::new();
+    let mut next = 0;
+    for answer in reasoner.solve(puzzles) {
+        let (index, answer) = match answer {
+            Ok(answer) => (answer.index, Ok(answer)),
+            Err(error) => match error.index() {
+                Some(index) => (index, Err(error)),
+                None => return Err(error.into()),
+            },
+        };
+        waiting.insert(index, answer);
+        bar.inc(1);
+        while let Some(answer) = waiting.remove(&next) {
+            let Some((line, inputs)) = good.get(next) else {
+                break;
+            };
+            match answer {
+                Ok(answer) => {
+                    if answer.verified == Some(false) && outcome == Outcome::Done {
+                        outcome = Outcome::Negative;
+                    }
+                    bar.suspend(|| show(*line, inputs, &answer, &loaded, &drawing, console))?;
+                }
+                Err(error) => {
+                    outcome = Outcome::BadInput;
+                    console.problem(format_args!("{source}:{line}: {error}"));
+                }
+            }
+            next += 1;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+/// The puzzles asked for, and what to call where they come from.
+fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)> {
+    match (&args.file, args.puzzle.as_deref()) {
+        (Some(path), _) => {
+            let name = path.display().to_string();
+            let asked = File::open(path)
+                .and_then(|file| puzzles::read(BufReader::new(file), task, seq_len))
+                .with_context(|| format!("cannot read {name}"))?;
+            Ok((name, asked))
+        }
+        (None, Some("-")) => {
+            let asked = puzzles::read(io::stdin().lock(), task, seq_len)
+                .context("cannot read standard input")?;
+            Ok(("stdin".to_owned(), asked))
+        }
+        (None, Some(text)) => Ok((
+            "puzzle".to_owned(),
+            vec![Asked {
+                line: 1,
+                tokens: puzzles::parse(text, task, seq_len),
+            }],
+        )),
+        // clap requires one of them.
+        (None, None) => bail!("expected a puzzle, --file or -"),
+    }
+}
+
+fn show(
+    line: u64,
+    inputs: &[u8],
+    answer: &Answer,
+    loaded: &Loaded,
+    drawing: &Drawing,
+    console: &Console,
+) -> Result<()> {
+    let verdict = answer.verdict(0.0);
+    let note = (answer.verified == Some(false))
+        .then(|| why(loaded.task, inputs))
+        .flatten();
+    if console.is_json() {
+        return Ok(console.object(&Line {
+            line,
+            question: drawing.line(inputs),
+            answer: drawing.line(&answer.tokens),
+            verdict,
+            segments: answer.segments,
+            confidence: answer.confidence,
+            attempts: answer.attempts,
+            votes: answer.votes,
+            total_segments: answer.total_segments,
+            note,
+            trace: answer
+                .trace
+                .iter()
+                .map(|tokens| drawing.line(tokens))
+                .collect(),
+        })?);
+    }
+    let mut before = inputs;
+    for (index, tokens) in answer.trace.iter().enumerate() {
+        let changed = tokens
+            .iter()
+            .zip(before)
+            .filter(|(token, before)| token != before)
+            .count();
+        console.text(format_args!(
+            "segment {}: {changed} cells changed\n{}\n",
+            index + 1,
+            drawing.answer(inputs, tokens, Some(before))
+        ))?;
+        before = tokens;
+    }
+    if answer.trace.is_empty() {
+        console.text(drawing.answer(inputs, &answer.tokens, None))?;
+    }
+    let mut text = format!(
+        "{verdict} after {} segments, confidence {:.3}",
+        answer.segments, answer.confidence
+    );
+    if answer.attempts > 1 {
+        text += &format!(
+            ", {} of {} attempts agree, {} segments in all",
+            answer.votes, answer.attempts, answer.total_segments
+        );
+    }
+    if let Some(note) = note {
+        text += &format!(" ({note})");
+    }
+    console.text(format_args!("{text}\n"))?;
+    Ok(())
+}
+
+/// What there is to know about a puzzle whose answer the verifier refused.
+fn why(task: Task, inputs: &[u8]) -> Option<&'static str> {
+    match task {
+        Task::Sudoku(size) => {
+            let board = sudoku::Board::from_tokens(size, inputs).ok()?;
+            let found = Solver::new(2).with_max_guesses(MAX_GUESSES).solve(&board);
+            match (found.complete, found.solutions) {
+                (true, 0) => Some("the puzzle has no solution"),
+                _ => None,
+            }
+        }
+        Task::Maze { height, width } => {
+            let maze = maze::Maze::from_tokens(inputs.to_vec(), height, width).ok()?;
+            match maze.path_cells() {
+                None => Some("no way leads from S to G"),
+                Some(_) => None,
+            }
+        }
+        Task::Arc | Task::Other => None,
+    }
+}

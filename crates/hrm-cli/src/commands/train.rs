@@ -1,0 +1,314 @@
+//! `hrm train`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args as Arguments;
+use hrm::device;
+use hrm::prelude::*;
+use hrm::train::{Outcome as RunOutcome, TrainError, latest_checkpoint};
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::arguments::Setting;
+use crate::console::Console;
+use crate::files::check_free;
+
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm train --preset trm-small --data sudoku6 --out run --steps 2000 --seed 1
+  hrm train --preset hrm-sudoku-1k --data sudoku-extreme --out run --device cuda:0 --set optimizer.lr=7e-5
+  hrm train --resume run --steps 4000
+
+A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C writes a checkpoint first; a second one ends at once.
+`hrm presets` lists the recipes, `hrm presets NAME --data DIR` all keys that --set takes.")]
+pub(crate) struct Args {
+    /// Recipe to start from.
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    preset: Option<String>,
+    /// Data folder; its split `train` is trained on. Of a resumed run: where the folder is now.
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// Folder of the run.
+    #[arg(
+        long,
+        value_name = "RUN",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    out: Option<PathBuf>,
+    /// Goes on with a run from its last checkpoint.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Optimizer steps of the whole run.
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Seed of weights, sampling, augmentation and exploration.
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// What computes: flex, cuda:0, metal, vulkan, wgpu, rocm; HRM_DEVICE where it is not given.
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Sets a field of the configuration.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    settings: Vec<Setting>,
+    /// Steps between two checkpoints.
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    checkpoint_every: Option<u64>,
+    /// Starts anew in a folder that holds a run.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+}
+
+/// Metrics of the steps since the last such line.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "step")]
+struct Step {
+    step: u64,
+    epoch: f64,
+    lr: f64,
+    loss: f64,
+    token_loss: f64,
+    cell_accuracy: f64,
+    exact_accuracy: f64,
+    q_halt_accuracy: f64,
+    mean_segments: f64,
+}
+
+/// How the training ended.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "trained")]
+struct Trained<'a> {
+    run: &'a Path,
+    finished: bool,
+    step: u64,
+    steps: u64,
+    parameters: usize,
+    seconds: f64,
+    checkpoint: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    let device = device::choose(args.device.as_deref())?;
+    let run = match (&args.resume, &args.preset, &args.data, &args.out) {
+        (Some(dir), ..) => resume(dir, args, &device)?,
+        (None, Some(preset), Some(data), Some(out)) => {
+            start(preset, data, out, args, &device, console)?
+        }
+        // clap requires them.
+        _ => bail!("expected --preset, --data and --out, or --resume"),
+    };
+    train(run, console)
+}
+
+fn start(
+    preset: &str,
+    data: &Path,
+    out: &Path,
+    args: &Args,
+    device: &Device,
+    console: &Console,
+) -> Result<Run> {
+    let preset = Preset::by_name(preset)?;
+    check_free(out, args.force)?;
+    if out.is_file() {
+        bail!("{} is a file; expected the name of a folder", out.display());
+    }
+    let set = Arc::new(PuzzleSet::load(data, "train")?);
+    let mut config = preset.config(&set);
+    if let Some(steps) = args.steps {
+        config.steps = steps;
+    }
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    if let Some(every) = args.checkpoint_every {
+        config.checkpoint_every = every;
+    }
+    for Setting { key, value } in &args.settings {
+        config.set(key, value)?;
+    }
+    let chosen = args
+        .settings
+        .iter()
+        .any(|setting| setting.key == "model.compute" || setting.key == "model");
+    if device::is_flex(device) && config.model.compute != ComputeType::F32 && !chosen {
+        console.note("computing in f32: a CPU is slow at bf16 (--set model.compute=bf16 asks for it all the same)");
+        config.model.compute = ComputeType::F32;
+    }
+    let file = RunFile {
+        preset: Some(preset.name.to_owned()),
+        data: std::path::absolute(data)
+            .with_context(|| format!("cannot find {}", data.display()))?,
+        config,
+    };
+    let trainer = Trainer::new(file.config.clone(), set, device)?;
+    if args.force {
+        clear(out)?;
+    }
+    Ok(Run::start(out, &file, trainer)?)
+}
+
+/// Removes the files of the run in a folder that is to be used anew; whatever else is in it stays.
+fn clear(out: &Path) -> Result<()> {
+    if !out.join("config.json").exists() {
+        return Ok(());
+    }
+    let in_use = std::fs::File::open(out.join(".lock")).is_ok_and(|lock| lock.try_lock().is_err());
+    if in_use {
+        bail!("{} is in use by another process", out.display());
+    }
+    let remove = || -> std::io::Result<()> {
+        let checkpoints = out.join("checkpoints");
+        if checkpoints.is_dir() {
+            std::fs::remove_dir_all(&checkpoints)?;
+        }
+        for name in ["metrics.jsonl", "config.json"] {
+            let path = out.join(name);
+            if path.exists() {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    };
+    remove().with_context(|| format!("cannot clear {}", out.display()))
+}
+
+fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
+    let file = RunFile::read(dir)?;
+    let data = args.data.as_deref().unwrap_or(&file.data);
+    let set = PuzzleSet::load(data, "train").with_context(|| {
+        format!(
+            "the data of the run are missing; say with --data where {} is now",
+            file.data.display()
+        )
+    })?;
+    if let (Some(steps), Some(path)) = (args.steps, latest_checkpoint(dir)?) {
+        let done = Checkpoint::read(&path)?.info().step;
+        if steps < done {
+            return Err(anyhow!(
+                "--steps: the run has made {done} steps already; expected at least as many, found {steps}"
+            ));
+        }
+    }
+    Ok(Run::resume(dir, Arc::new(set), args.steps, device)?)
+}
+
+fn train(mut run: Run, console: &Console) -> Result<Outcome> {
+    let stop = stop_on_interrupt()?;
+    let start = Instant::now();
+    let config = run.trainer().config().clone();
+    let parameters = config.model.num_parameters();
+    let first = run.trainer().state().step;
+    console.note(format_args!(
+        "{} parameters, {} puzzles, {} slots, steps {} to {}",
+        parameters,
+        run.trainer().sampler().set().num_puzzles(),
+        config.batch_size,
+        first.min(config.steps) + u64::from(first < config.steps),
+        config.steps,
+    ));
+    let bar = console.bar(config.steps, "steps");
+    bar.set_position(first);
+    bar.reset_eta();
+    let mut said = Ok(());
+    let trained = run.train(|report| {
+        bar.set_position(report.step);
+        if let Some(metrics) = &report.metrics {
+            let step = Step {
+                step: report.step,
+                epoch: report.epoch,
+                lr: report.lr,
+                loss: metrics.loss(),
+                token_loss: metrics.token_loss(),
+                cell_accuracy: metrics.cell_accuracy(),
+                exact_accuracy: metrics.exact_accuracy(),
+                q_halt_accuracy: metrics.q_halt_accuracy(),
+                mean_segments: metrics.mean_segments(),
+            };
+            bar.set_message(summary(&step));
+            let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every);
+            if at_checkpoint && !console.shows_progress() {
+                console.note(format_args!("step {}: {}", step.step, summary(&step)));
+            }
+            said = console.object(&step);
+        }
+        said.is_ok() && !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    let outcome = match trained {
+        Err(error @ TrainError::Diverged { .. }) => {
+            console.error(&error.into());
+            return Ok(Outcome::Negative);
+        }
+        trained => trained?,
+    };
+    said?;
+    let finished = outcome == RunOutcome::Finished;
+    let step = run.trainer().state().step;
+    let checkpoint = latest_checkpoint(run.dir())?;
+    let dir = run.dir().display();
+    let seconds = start.elapsed().as_secs_f64();
+    let text = match finished {
+        true => format!(
+            "{dir}: {step} steps, {:.1} s for the last {}",
+            seconds,
+            step - first
+        ),
+        false => format!(
+            "{dir}: stopped after step {step} of {}, {seconds:.1} s",
+            config.steps
+        ),
+    };
+    let line = Trained {
+        run: run.dir(),
+        finished,
+        step,
+        steps: config.steps,
+        parameters,
+        seconds,
+        checkpoint,
+    };
+    console.result(&line, text)?;
+    if finished {
+        Ok(Outcome::Done)
+    } else {
+        console.note(format_args!(
+            "a checkpoint is written; go on with: hrm train --resume {dir}"
+        ));
+        Ok(Outcome::Negative)
+    }
+}
+
+fn summary(step: &Step) -> String {
+    format!(
+        "loss {:.4}, exact {:.1}%, cells {:.1}%, segments {:.1}",
+        step.loss,
+        100.0 * step.exact_accuracy,
+        100.0 * step.cell_accuracy,
+        step.mean_segments
+    )
+}
+
+/// The first Ctrl-C asks the training to stop after the step, the second ends the program.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; once more to stop at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}

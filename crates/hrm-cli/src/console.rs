@@ -1,0 +1,116 @@
+//! What is said and where: results on stdout, as text or JSON; talk and progress on stderr.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// Where a command reports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Console {
+    json: bool,
+    quiet: bool,
+}
+
+impl Console {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Whether results are wanted as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One result: `object` as a line of JSON where JSON is wanted, else `text`. Colours in the text are dropped where
+    /// stdout is no terminal or `NO_COLOR` is set.
+    pub(crate) fn result(&self, object: &impl Serialize, text: impl Display) -> io::Result<()> {
+        if self.json {
+            self.object(object)
+        } else {
+            self.text(text)
+        }
+    }
+
+    /// A line of JSON, where JSON is wanted.
+    pub(crate) fn object(&self, object: &impl Serialize) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, object)?;
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+
+    /// Text, where text is wanted.
+    pub(crate) fn text(&self, text: impl Display) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let mut out = anstream::AutoStream::auto(io::stdout().lock());
+        writeln!(out, "{text}")?;
+        out.flush()
+    }
+
+    /// Talk: a line on stderr, unless it is to be quiet.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
+    }
+
+    /// A problem that doesn't end the command.
+    pub(crate) fn problem(&self, text: impl Display) {
+        let _ = writeln!(anstream::stderr(), "error: {text}");
+    }
+
+    /// The error that ends the command, with its causes.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        self.problem(format_args!("{error:#}"));
+    }
+
+    /// Whether progress is drawn: on a terminal, unless it is to be quiet or results are for a program.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && !self.json && io::stderr().is_terminal()
+    }
+
+    /// A bar of `len` steps; `unit` says of what.
+    pub(crate) fn bar(&self, len: u64, unit: &str) -> ProgressBar {
+        let template = format!(
+            "{{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left {{msg}}"
+        );
+        self.styled(
+            ProgressBar::with_draw_target(Some(len), self.target()),
+            &template,
+        )
+    }
+
+    /// A sign of life for work of unknown length.
+    pub(crate) fn spinner(&self, what: &str) -> ProgressBar {
+        let bar = self.styled(
+            ProgressBar::with_draw_target(None, self.target()),
+            "{spinner} {msg} {elapsed}",
+        );
+        bar.set_message(what.to_owned());
+        if self.shows_progress() {
+            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        }
+        bar
+    }
+
+    fn target(&self) -> ProgressDrawTarget {
+        match self.shows_progress() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        }
+    }
+
+    fn styled(&self, bar: ProgressBar, template: &str) -> ProgressBar {
+        match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        }
+    }
+}

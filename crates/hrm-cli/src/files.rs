@@ -1,0 +1,169 @@
+//! Files that a command writes: whole or not at all, and over nothing without `--force`.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use hrm::data::SourceFile;
+use sha2::{Digest, Sha256};
+
+/// Refuses to write over something that is there. An empty folder is nothing.
+pub(crate) fn check_free(path: &Path, force: bool) -> Result<()> {
+    let there = match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    };
+    if there && !force {
+        bail!(
+            "{} is there already; choose another name, or write over it with --force",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Writes a file: to a temporary name beside it, flushed to the disk, then renamed. `-` is stdout.
+pub(crate) fn write_file(
+    path: &Path,
+    force: bool,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    if path == Path::new("-") {
+        let mut out = BufWriter::new(io::stdout().lock());
+        write(&mut out)?;
+        return Ok(out.flush()?);
+    }
+    check_free(path, force)?;
+    if path.is_dir() {
+        bail!(
+            "{} is a folder; expected the name of a file",
+            path.display()
+        );
+    }
+    let temporary = beside(path, "tmp");
+    let written = (|| -> Result<()> {
+        let mut out = BufWriter::new(File::create(&temporary)?);
+        write(&mut out)?;
+        out.into_inner()
+            .map_err(|error| error.into_error())?
+            .sync_all()?;
+        fs::rename(&temporary, path)?;
+        Ok(())
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a folder: under a temporary name beside it, then renamed. With `force` the old one gives way at the last moment.
+pub(crate) fn write_folder(
+    path: &Path,
+    force: bool,
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    check_free(path, force)?;
+    if path.is_file() {
+        bail!(
+            "{} is a file; expected the name of a folder",
+            path.display()
+        );
+    }
+    let (temporary, old) = (beside(path, "tmp"), beside(path, "old"));
+    let written = (|| -> Result<()> {
+        fs::create_dir_all(&temporary)
+            .with_context(|| format!("cannot create {}", temporary.display()))?;
+        write(&temporary)?;
+        let swap = || -> io::Result<()> {
+            if path.exists() {
+                fs::rename(path, &old)?;
+            }
+            fs::rename(&temporary, path)
+        };
+        swap().with_context(|| format!("cannot write {}", path.display()))
+    })();
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&temporary);
+        if !path.exists() {
+            let _ = fs::rename(&old, path);
+        }
+    } else {
+        let _ = fs::remove_dir_all(&old);
+    }
+    written
+}
+
+/// A name of our own beside `path`.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or(path.as_os_str()));
+    name.push(format!(".{what}-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// A file's name and SHA-256, for the record of where data come from.
+pub(crate) fn source(path: &Path) -> Result<SourceFile> {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(path)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => hash.update(&buffer[..read]),
+            }
+        }
+        Ok(hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    };
+    Ok(SourceFile {
+        name: path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        sha256: read().with_context(|| format!("cannot read {}", path.display()))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_file(&path, false, |out| Ok(out.write_all(b"one")?)).unwrap();
+        let failed = write_file(&path, true, |out| {
+            out.write_all(b"two")?;
+            bail!("no more")
+        });
+        assert!(format!("{:#}", failed.unwrap_err()).ends_with("a.txt: no more"));
+        let refused = write_file(&path, false, |out| Ok(out.write_all(b"three")?));
+        assert!(refused.unwrap_err().to_string().contains("--force"));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        write_file(&path, true, |out| Ok(out.write_all(b"four")?)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"four");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_gives_way_only_to_a_whole_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set");
+        let put = |text: &'static str| move |at: &Path| Ok(fs::write(at.join("x"), text)?);
+        write_folder(&path, false, put("one")).unwrap();
+        assert!(write_folder(&path, false, put("two")).is_err());
+        assert!(write_folder(&path, true, |_| bail!("no")).is_err());
+        assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "one");
+        write_folder(&path, true, put("two")).unwrap();
+        assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

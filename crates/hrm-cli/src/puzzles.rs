@@ -1,0 +1,334 @@
+//! Puzzles as people and files write them: one per line, grids over several lines, CSV. What is wrong with one puzzle is said
+//! with its line, and the others go on.
+
+use std::io::{self, BufRead};
+
+use hrm::prelude::*;
+
+/// Longest line that is read; a longer one is a problem of that line alone.
+const MAX_LINE: usize = 1 << 20;
+
+/// A puzzle and where it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Line, counted from 1.
+    pub(crate) line: u64,
+    /// The tokens, or what is wrong.
+    pub(crate) tokens: Result<Vec<u8>, String>,
+}
+
+/// A line without its end, counted from 1; `None` stands for one that is too long.
+struct Line {
+    number: u64,
+    text: Option<String>,
+}
+
+/// Reads all puzzles. The first line tells a CSV file by its column `question`; else each line is a puzzle, or as many
+/// lines as the grid has rows.
+pub(crate) fn read(source: impl BufRead, task: Task, seq_len: usize) -> io::Result<Vec<Asked>> {
+    let lines = lines(source)?;
+    let header = lines
+        .first()
+        .and_then(|line| line.text.as_deref())
+        .map(fields);
+    let column = header.and_then(|header| header.iter().position(|field| field == "question"));
+    Ok(match column {
+        Some(column) => lines
+            .into_iter()
+            .skip(1)
+            .filter(|line| line.text.as_deref() != Some(""))
+            .map(|line| from_csv(line, column, task, seq_len))
+            .collect(),
+        None => from_lines(lines, task, seq_len),
+    })
+}
+
+/// One puzzle from the command line.
+pub(crate) fn parse(text: &str, task: Task, seq_len: usize) -> Result<Vec<u8>, String> {
+    let said = |error: hrm::data::DataError| error.to_string();
+    match task {
+        Task::Sudoku(size) => {
+            let symbols: String = text
+                .chars()
+                .filter(|c| !matches!(c, '|' | '+' | '-'))
+                .collect();
+            let board = sudoku::Board::parse_sized(size, &symbols).map_err(said)?;
+            board.check().map_err(said)?;
+            Ok(board.tokens())
+        }
+        Task::Maze { height, width } => {
+            let maze = match text.contains('\n') {
+                true => {
+                    // Editors cut spaces off the ends of lines.
+                    let rows: String = text.lines().map(|row| format!("{row:<width$}")).collect();
+                    maze::Maze::parse(&rows, height, width)
+                }
+                false => maze::Maze::parse(text, height, width),
+            };
+            Ok(maze.map_err(said)?.cells().to_vec())
+        }
+        Task::Arc | Task::Other => {
+            let mut tokens = Vec::with_capacity(seq_len);
+            let separator = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']');
+            for part in text.split(separator).filter(|part| !part.is_empty()) {
+                let token = part.parse().map_err(|_| {
+                    format!(
+                        "expected {seq_len} token numbers, found `{}`",
+                        shortened(part)
+                    )
+                })?;
+                tokens.push(token);
+            }
+            if tokens.len() != seq_len {
+                return Err(format!(
+                    "expected {seq_len} token numbers, found {}",
+                    tokens.len()
+                ));
+            }
+            Ok(tokens)
+        }
+    }
+}
+
+fn from_csv(line: Line, column: usize, task: Task, seq_len: usize) -> Asked {
+    let tokens = match line.text {
+        None => Err(too_long()),
+        Some(text) => match fields(&text).get(column) {
+            Some(question) => parse(question, task, seq_len),
+            None => Err(format!(
+                "expected a field `question` in column {}, found none",
+                column + 1
+            )),
+        },
+    };
+    Asked {
+        line: line.number,
+        tokens,
+    }
+}
+
+fn from_lines(lines: Vec<Line>, task: Task, seq_len: usize) -> Vec<Asked> {
+    let rows = match task {
+        Task::Sudoku(size) => Some((size.side(), size.side())),
+        Task::Maze { height, width } => Some((height, width)),
+        Task::Arc | Task::Other => None,
+    };
+    let mut puzzles = Vec::new();
+    // Rows of a grid that is not complete yet, and the line of the first.
+    let mut grid: Vec<String> = Vec::new();
+    let mut first = 0;
+    let finish = |grid: &mut Vec<String>, line: u64, puzzles: &mut Vec<Asked>| {
+        if !grid.is_empty() {
+            let text = grid.join("\n");
+            grid.clear();
+            puzzles.push(Asked {
+                line,
+                tokens: parse(&text, task, seq_len),
+            });
+        }
+    };
+    for Line { number, text } in lines {
+        let Some(text) = text else {
+            finish(&mut grid, first, &mut puzzles);
+            puzzles.push(Asked {
+                line: number,
+                tokens: Err(too_long()),
+            });
+            continue;
+        };
+        let is_sudoku = matches!(task, Task::Sudoku(_));
+        let blank = match is_sudoku {
+            true => text.trim().is_empty(),
+            false => text.is_empty(),
+        };
+        if blank {
+            finish(&mut grid, first, &mut puzzles);
+            continue;
+        }
+        let count = match is_sudoku {
+            true => text
+                .chars()
+                .filter(|c| !c.is_whitespace() && !matches!(c, '|' | '+' | '-'))
+                .count(),
+            false => text.chars().count(),
+        };
+        if is_sudoku && count == 0 {
+            // A line between boxes.
+            continue;
+        }
+        let is_row = rows.is_some_and(|(height, width)| {
+            height > 1
+                && count != seq_len
+                && (if is_sudoku {
+                    count == width
+                } else {
+                    count <= width
+                })
+        });
+        if !is_row {
+            finish(&mut grid, first, &mut puzzles);
+            puzzles.push(Asked {
+                line: number,
+                tokens: parse(&text, task, seq_len),
+            });
+            continue;
+        }
+        if grid.is_empty() {
+            first = number;
+        }
+        grid.push(text);
+        if rows.is_some_and(|(height, _)| grid.len() == height) {
+            finish(&mut grid, first, &mut puzzles);
+        }
+    }
+    finish(&mut grid, first, &mut puzzles);
+    puzzles
+}
+
+/// The fields of a CSV line.
+fn fields(line: &str) -> Vec<String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(line.as_bytes());
+    let mut record = csv::StringRecord::new();
+    match reader.read_record(&mut record) {
+        Ok(true) => record.iter().map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// All lines; what is too long is passed over without being kept.
+fn lines(mut source: impl BufRead) -> io::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut too_long = false;
+    let mut number = 1;
+    loop {
+        let buffer = source.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        if bytes.len() + part.len() > MAX_LINE {
+            too_long = true;
+            bytes.clear();
+        } else if !too_long {
+            bytes.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(end.is_some());
+        source.consume(used);
+        if end.is_some() {
+            lines.push(finished(number, &mut bytes, &mut too_long));
+            number += 1;
+        }
+    }
+    if too_long || !bytes.is_empty() {
+        lines.push(finished(number, &mut bytes, &mut too_long));
+    }
+    Ok(lines)
+}
+
+fn finished(number: u64, bytes: &mut Vec<u8>, too_long: &mut bool) -> Line {
+    let text = String::from_utf8_lossy(bytes)
+        .trim_end_matches('\r')
+        .to_owned();
+    bytes.clear();
+    Line {
+        number,
+        text: (!std::mem::take(too_long)).then_some(text),
+    }
+}
+
+fn too_long() -> String {
+    format!("expected at most {MAX_LINE} bytes in a line, found more")
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOUR: Task = Task::Sudoku(SudokuSize::Four);
+
+    fn all(text: &str, task: Task, seq_len: usize) -> Vec<(u64, Result<String, String>)> {
+        let said = |asked: Asked| {
+            let line = asked
+                .tokens
+                .map(|tokens| crate::grid::Drawing::new(task, seq_len).line(&tokens));
+            (asked.line, line)
+        };
+        read(text.as_bytes(), task, seq_len)
+            .unwrap()
+            .into_iter()
+            .map(said)
+            .collect()
+    }
+
+    #[test]
+    fn sudokus_come_in_lines_grids_and_csv() {
+        let puzzle = "1.....3........2";
+        assert_eq!(puzzle.len(), 16);
+        let wanted = |line| (line, Ok(puzzle.to_owned()));
+        assert_eq!(
+            all(&format!("{puzzle}\n\n1... ..3. .... ...2\r\n"), FOUR, 16),
+            [wanted(1), wanted(3)]
+        );
+        let grid = "1 . | . .\n. . | 3 .\n----+----\n. . | . .\n. . | . 2\n";
+        assert_eq!(all(grid, FOUR, 16), [wanted(1)]);
+        let csv = format!("source,question,answer,rating\n\"a,b\",{puzzle},x,3\n");
+        assert_eq!(all(&csv, FOUR, 16), [wanted(2)]);
+    }
+
+    #[test]
+    fn a_bad_puzzle_is_told_by_its_line_and_the_others_go_on() {
+        let long = "1".repeat(MAX_LINE + 1);
+        let found = all(
+            &format!("1...\n1..1............\n12345\n{long}\n1.....3........2\n"),
+            FOUR,
+            16,
+        );
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert_eq!(found[0], (1, Err("expected 16 cells, found 4".to_owned())));
+        assert!(matches!(&found[1], (2, Err(why)) if why.contains("two 1s in row 1")));
+        assert!(matches!(&found[2], (3, Err(_))));
+        assert!(matches!(&found[3], (4, Err(why)) if why.contains("1048576 bytes")));
+        assert!(matches!(&found[4], (5, Ok(_))));
+    }
+
+    #[test]
+    fn mazes_keep_their_spaces() {
+        let task = Task::Maze {
+            height: 2,
+            width: 3,
+        };
+        assert_eq!(all("S  # G\n", task, 6), [(1, Ok("S  # G".to_owned()))]);
+        // The space at the end of the first row was cut off.
+        assert_eq!(
+            all("S\n# G\n\nS G\n\n", task, 6)[0],
+            (1, Ok("S  # G".to_owned()))
+        );
+        assert!(
+            all("S X# G\n", task, 6)[0]
+                .1
+                .as_ref()
+                .unwrap_err()
+                .contains("'X'")
+        );
+    }
+
+    #[test]
+    fn other_tasks_are_numbers() {
+        assert_eq!(parse("1, 2 3", Task::Other, 3), Ok(vec![1, 2, 3]));
+        assert!(
+            parse("1 2", Task::Other, 3)
+                .unwrap_err()
+                .contains("found 2")
+        );
+        assert!(parse("1 2 x", Task::Other, 3).unwrap_err().contains("`x`"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Options that say how a model thinks about puzzles.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::{Args as Arguments, ValueEnum};
+use hrm::act::reasoner::{
+    Attempts, Choice, MazeSymmetry, MazeVerifier, SudokuSymmetry, SudokuVerifier,
+};
+use hrm::prelude::*;
+
+use crate::checkpoint::Loaded;
+
+/// How long to think and how often to try.
+#[derive(Debug, Arguments)]
+#[command(next_help_heading = "Thinking")]
+pub(crate) struct Think {
+    /// Most segments on a puzzle; may exceed the training's, which is the default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) segments: Option<u32>,
+    /// When to stop before that: `fixed` never, `q-halt` when the model thinks it is right, `stable:K` when the answer
+    /// hasn't changed for K segments, `verified` when the answer obeys the rules.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) halt: Option<Halt>,
+    /// Attempts from different initial states.
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    pub(crate) rollouts: u32,
+    /// Noise on the initial states of all attempts but the first; their own standard deviation is 1.
+    #[arg(long, default_value_t = Attempts::default().noise, value_name = "X")]
+    pub(crate) noise: f32,
+    /// Attempts at the puzzle under different symmetries.
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    pub(crate) views: u32,
+    /// Whose answer is taken of several attempts.
+    #[arg(long, value_enum, default_value_t = Choose::QHalt)]
+    pub(crate) choose: Choose,
+    /// Seed of noise and symmetries.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Puzzles thought about at a time.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) batch: usize,
+}
+
+/// A halting rule as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Halt(pub(crate) HaltRule);
+
+/// Whose answer is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choose {
+    /// The attempt that the model is surest of.
+    QHalt,
+    /// The grid that most attempts agree on.
+    Vote,
+    /// In each cell what most attempts agree on.
+    CellVote,
+    /// The first that obeys the rules.
+    Verified,
+}
+
+impl FromStr for Halt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("expected fixed, q-halt, stable:K or verified, found `{text}`");
+        match text.split_once(':') {
+            None => match text {
+                "fixed" => Ok(Self(HaltRule::Fixed)),
+                "q-halt" => Ok(Self(HaltRule::QHalt)),
+                "verified" => Ok(Self(HaltRule::Verified)),
+                _ => Err(bad()),
+            },
+            Some(("stable", count)) => match count.parse() {
+                Ok(segments @ 1..) => Ok(Self(HaltRule::Stable { segments })),
+                _ => Err(bad()),
+            },
+            Some(_) => Err(bad()),
+        }
+    }
+}
+
+impl Think {
+    /// Whether every puzzle is thought about once, for a fixed number of segments: what the reference does.
+    pub(crate) fn is_plain(&self) -> bool {
+        let fixed = matches!(self.halt, None | Some(Halt(HaltRule::Fixed)));
+        fixed && self.rollouts == 1 && self.views == 1
+    }
+
+    /// Most segments on a puzzle.
+    pub(crate) fn max_segments(&self, loaded: &Loaded) -> u32 {
+        self.segments.unwrap_or(loaded.info.config.act.max_segments)
+    }
+
+    /// A reasoner with the rules of the model's task; `halt` where no rule is chosen.
+    pub(crate) fn reasoner(
+        &self,
+        loaded: &Loaded,
+        halt: HaltRule,
+        trace: bool,
+    ) -> Result<Reasoner> {
+        let config = ReasonerConfig {
+            slots: self.batch,
+            max_segments: self.max_segments(loaded),
+            halt: self.halt.map_or(halt, |Halt(rule)| rule),
+            trace,
+        };
+        let attempts = Attempts {
+            rollouts: self.rollouts,
+            noise: self.noise,
+            views: self.views,
+            choice: match self.choose {
+                Choose::QHalt => Choice::QHalt,
+                Choose::Vote => Choice::Vote,
+                Choose::CellVote => Choice::CellVote,
+                Choose::Verified => Choice::Verified,
+            },
+            seed: self.seed,
+        };
+        let reasoner = Reasoner::new(&loaded.model, config)?.with_attempts(attempts)?;
+        Ok(match loaded.task {
+            Task::Sudoku(size) => reasoner
+                .with_verifier(Arc::new(SudokuVerifier { size }))
+                .with_symmetry(Arc::new(SudokuSymmetry { size })),
+            Task::Maze { height, width } => reasoner
+                .with_verifier(Arc::new(MazeVerifier { height, width }))
+                .with_symmetry(Arc::new(MazeSymmetry { height, width })),
+            Task::Arc | Task::Other => reasoner,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halting_rules_by_name() {
+        let rule = |text: &str| text.parse::<Halt>().map(|halt| halt.0);
+        assert_eq!(rule("fixed"), Ok(HaltRule::Fixed));
+        assert_eq!(rule("q-halt"), Ok(HaltRule::QHalt));
+        assert_eq!(rule("stable:2"), Ok(HaltRule::Stable { segments: 2 }));
+        assert_eq!(rule("verified"), Ok(HaltRule::Verified));
+        for bad in ["", "stable", "stable:0", "fixed:1", "never"] {
+            assert!(rule(bad).unwrap_err().contains("stable:K"), "{bad}");
+        }
+    }
+}
