@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .args(["--case", preset, &cycles.to_string()])
             .output()?;
         let text = String::from_utf8(output.stdout)?;
-        Ok(text.trim().parse().map_err(|_| format!("the case printed `{text}`"))?)
+        Ok(text
+            .trim()
+            .parse()
+            .map_err(|_| format!("the case printed `{text}`"))?)
     };
     println!("peak resident memory of training steps, width 256, batch 16, 9x9 Sudoku");
     for preset in ["hrm-sudoku-1k", "trm-sudoku"] {
@@ -85,7 +88,9 @@ fn recipe(
     size: SudokuSize,
 ) -> Result<(TrainConfig, Arc<PuzzleSet>), Box<dyn std::error::Error>> {
     let half = size.num_cells() / 2;
-    let puzzles = Generator::new(size).with_clues(half..=half).puzzles(64, 1)?;
+    let puzzles = Generator::new(size)
+        .with_clues(half..=half)
+        .puzzles(64, 1)?;
     let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, size, true)?);
     Ok((Preset::by_name(preset)?.config(&set), set))
 }

@@ -37,7 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _product = a.clone().matmul(b.clone());
         });
         let rate = 2.0 * (m * k * n) as f64 / seconds * 1e-9;
-        println!("matmul {m:>4} x {k:>4} x {n:>4}: {:>9.2} ms {rate:>8.1} GFLOP/s", seconds * 1e3);
+        println!(
+            "matmul {m:>4} x {k:>4} x {n:>4}: {:>9.2} ms {rate:>8.1} GFLOP/s",
+            seconds * 1e3
+        );
         best = best.max(rate);
     }
 
@@ -71,8 +74,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 100.0 * rate / best
             );
         };
-        row("training step", training_step(&config, set.clone(), &device)?, flops.training_step);
-        row("inference segment", segment(&config, &set, &device)?, flops.segment);
+        row(
+            "training step",
+            training_step(&config, set.clone(), &device)?,
+            flops.training_step,
+        );
+        row(
+            "inference segment",
+            segment(&config, &set, &device)?,
+            flops.segment,
+        );
     }
     Ok(())
 }
@@ -84,7 +95,9 @@ fn training_step(
 ) -> Result<f64, Box<dyn std::error::Error>> {
     let mut trainer = Trainer::new(config.clone(), set, device)?;
     Ok(median(device, || {
-        trainer.step().expect("no metrics are read, so nothing can fail");
+        trainer
+            .step()
+            .expect("no metrics are read, so nothing can fail");
     }))
 }
 
@@ -94,7 +107,10 @@ fn segment(
     device: &Device,
 ) -> Result<f64, Box<dyn std::error::Error>> {
     let model = Hrm::new(&config.model, 1, device)?.frozen();
-    let (rows, _) = set.batches(config.batch_size).next().ok_or("an empty set")?;
+    let (rows, _) = set
+        .batches(config.batch_size)
+        .next()
+        .ok_or("an empty set")?;
     let batch = Batch::from_host(&rows, device);
     let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
     let (mut state, _) = model.segment(model.initial_state(), x.clone());

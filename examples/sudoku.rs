@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use burn::tensor::Device;
 use clap::Parser;
 use hrm::act::Batch;
 use hrm::core::Hrm;
@@ -27,14 +28,17 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Side of the boards.
-    #[arg(long, default_value_t = 6, value_parser = clap::builder::PossibleValuesParser::new(["4", "6", "9"]).map(|s| s.parse::<u8>().unwrap_or(6)))]
-    size: u8,
+    #[arg(long, value_enum, default_value = "6")]
+    size: Size,
     /// Device to compute on; default: the environment's HRM_DEVICE, else flex, the CPU.
     #[arg(long)]
     device: Option<String>,
     /// Minutes to train.
     #[arg(long, default_value_t = 2.5)]
     minutes: f64,
+    /// Steps to train, in place of minutes.
+    #[arg(long, conflicts_with = "minutes")]
+    steps: Option<u64>,
     /// Recipe: trm-small, trm-small-mlp or hrm-small.
     #[arg(long, default_value = "trm-small")]
     preset: String,
@@ -49,6 +53,20 @@ struct Options {
     json: bool,
 }
 
+/// Sides that the example offers, with the cells given.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Size {
+    /// 6 of 16 cells given
+    #[value(name = "4")]
+    Four,
+    /// 20 of 36 cells given
+    #[value(name = "6")]
+    Six,
+    /// 45 of 81 cells given
+    #[value(name = "9")]
+    Nine,
+}
+
 /// Puzzles to train on: augmented as they are drawn, so each is seen in many forms.
 const ORIGINALS: usize = 4000;
 
@@ -59,19 +77,19 @@ fn main() -> anyhow::Result<()> {
         None => hrm::device::from_env()?,
     };
     let (size, clues) = match options.size {
-        4 => (SudokuSize::Four, 6),
-        6 => (SudokuSize::Six, 20),
-        _ => (SudokuSize::Nine, 45),
+        Size::Four => (SudokuSize::Four, 6),
+        Size::Six => (SudokuSize::Six, 20),
+        Size::Nine => (SudokuSize::Nine, 45),
     };
 
-    let (train, test) = make_puzzles(size, clues, &options)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&train, size, true)?);
+    let (known, test) = make_puzzles(size, clues, &options)?;
+    let set = Arc::new(PuzzleSet::from_sudoku(&known, size, true)?);
     let unseen = PuzzleSet::from_sudoku(&test, size, false)?;
     eprintln!(
         "{0}x{0} Sudokus with {clues} of {1} cells given: {2} to learn from, {3} unseen",
-        options.size,
+        size.side(),
         size.num_cells(),
-        train.len(),
+        known.len(),
         test.len()
     );
 
@@ -84,7 +102,7 @@ fn main() -> anyhow::Result<()> {
     let segments = config.act.max_segments;
     let parameters = config.model.num_parameters();
     let mut trainer = Trainer::new(config, set, &device)?;
-    let train_seconds = train_for(&mut trainer, options.minutes)?;
+    let train_seconds = train(&mut trainer, &options)?;
 
     let model = trainer.eval_model();
     let eval = EvalConfig {
@@ -138,26 +156,40 @@ fn make_puzzles(
     let canonical = |puzzle: &Puzzle| Canonical::of(&puzzle.question, &puzzle.answer);
     let seen: HashSet<Canonical> = train.iter().map(canonical).collect::<Result<_, _>>()?;
     for puzzle in &test {
-        anyhow::ensure!(!seen.contains(&canonical(puzzle)?), "an unseen puzzle was seen");
+        anyhow::ensure!(
+            !seen.contains(&canonical(puzzle)?),
+            "an unseen puzzle was seen"
+        );
     }
     Ok((train, test))
 }
 
-/// Trains until the time is up, with the schedule stretched over the steps that fit into it.
-fn train_for(trainer: &mut Trainer, minutes: f64) -> anyhow::Result<f64> {
-    let budget = Duration::from_secs_f64(minutes * 60.0);
+/// Trains until the time is up, with the schedule stretched over the steps that fit into it, or for a number of steps.
+fn train(trainer: &mut Trainer, options: &Options) -> anyhow::Result<f64> {
+    let budget = Duration::from_secs_f64(options.minutes * 60.0);
+    if let Some(steps) = options.steps {
+        trainer.set_steps(steps);
+    }
     let start = Instant::now();
-    let bar = ProgressBar::new(budget.as_secs()).with_style(ProgressStyle::with_template(
-        "{elapsed_precise} {wide_bar} {msg}",
-    )?);
-    while start.elapsed() < budget {
-        let report = trainer.step()?;
-        if report.step >= 20 {
+    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {msg}")?;
+    let bar = ProgressBar::new(1000).with_style(style);
+    loop {
+        let elapsed = start.elapsed();
+        let step = trainer.state().step;
+        let done = match options.steps {
+            Some(steps) => step as f64 / steps as f64,
+            None => elapsed.as_secs_f64() / budget.as_secs_f64(),
+        };
+        bar.set_position((1000.0 * done) as u64);
+        if done >= 1.0 {
+            break;
+        }
+        if options.steps.is_none() && step >= 20 {
             // So many steps fit into the time, by the pace so far.
-            let pace = start.elapsed().as_secs_f64() / report.step as f64;
+            let pace = elapsed.as_secs_f64() / step as f64;
             trainer.set_steps((budget.as_secs_f64() / pace) as u64);
         }
-        bar.set_position(start.elapsed().as_secs());
+        let report = trainer.step()?;
         if let Some(metrics) = report.metrics {
             bar.set_message(format!(
                 "step {:>5}  loss {:.3}  exact {:>5.1}%  segments {:.1}",
@@ -178,7 +210,7 @@ fn show_thinking(
     unseen: &PuzzleSet,
     puzzles: &[Puzzle],
     segments: u32,
-    device: &burn::tensor::Device,
+    device: &Device,
 ) -> anyhow::Result<()> {
     let Some((rows, _)) = unseen.batches(1).next() else {
         return Ok(());
@@ -193,7 +225,10 @@ fn show_thinking(
     for segment in 1..=segments {
         let output;
         (state, output) = model.segment(state, x.clone());
-        let tokens: Vec<u8> = output.logits.argmax(2).try_into_vec_as::<i32>()?
+        let tokens: Vec<u8> = output
+            .logits
+            .argmax(2)
+            .try_into_vec_as::<i32>()?
             .iter()
             .map(|&token| token as u8)
             .collect();

@@ -46,7 +46,7 @@ impl MetricSums {
 
     /// Adds the sums of another step.
     #[must_use]
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         Self {
             sums: self.sums + other.sums,
         }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use hrm_act::{ActConfig, Batch, Carry, HaltPolicy, LossKind};
-use hrm_core::{HaltHead, Hrm, HrmConfig, LatentState, Sizes};
+use hrm_core::{HaltHead, Hrm, HrmConfig, LatentState, PuzzleEmbeddingConfig, Sizes};
 use hrm_data::PuzzleBatch;
 use proptest::prelude::*;
 
@@ -16,6 +16,10 @@ fn model(device: &Device) -> Hrm {
     let config = HrmConfig {
         hidden_size: 8,
         num_heads: 2,
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 8,
+            positions: None,
+        }),
         ..HrmConfig::hrm(SIZES)
     };
     Hrm::new(&config, 1, device).unwrap()
@@ -28,7 +32,9 @@ fn batch(rows: usize, base: u8, device: &Device) -> Batch {
         seq_len: SIZES.seq_len,
         labels: tokens.clone(),
         inputs: tokens,
-        puzzle_ids: (0..rows).map(|row| (row as u32 + u32::from(base)) % 8).collect(),
+        puzzle_ids: (0..rows)
+            .map(|row| (row as u32 + u32::from(base)) % 8)
+            .collect(),
         min_segments: vec![u32::from(base); rows],
     };
     Batch::from_host(&host, device)

@@ -58,10 +58,7 @@ impl SelfAttention {
     /// `x` `[B, L, D]` → `[B, L, D]`
     pub fn forward(&self, x: Tensor<3>, rope: Option<&RopeTable>) -> Tensor<3> {
         let qkv = ops::linear(x, self.qkv_proj.val());
-        ops::linear(
-            ops::attention(qkv, self.num_heads, rope),
-            self.o_proj.val(),
-        )
+        ops::linear(ops::attention(qkv, self.num_heads, rope), self.o_proj.val())
     }
 }
 

@@ -73,10 +73,18 @@ mod tests {
         let values = truncated_normal(200_000, std, &mut rng);
         let n = values.len() as f64;
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-        let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        let variance = values
+            .iter()
+            .map(|&x| (f64::from(x) - mean).powi(2))
+            .sum::<f64>()
+            / n;
         // Standard errors: mean 0.25/sqrt(2e5) = 5.6e-4; std about 0.25 * 1.2e-3.
         assert!(mean.abs() < 3e-3, "mean {mean}");
-        assert!((variance.sqrt() - std).abs() < 1.5e-3, "std {}", variance.sqrt());
+        assert!(
+            (variance.sqrt() - std).abs() < 1.5e-3,
+            "std {}",
+            variance.sqrt()
+        );
         let bound = (2.0 * std / TRUNCATED_STD) as f32;
         assert!(values.iter().all(|x| x.abs() <= bound));
         assert!(values.iter().any(|x| x.abs() > 0.97 * bound));

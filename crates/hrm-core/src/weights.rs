@@ -82,8 +82,14 @@ fn official(path: &[String]) -> (String, WeightRole) {
         ["q_head_bias"] => ("q_head.bias".into(), WeightRole::Dense),
         ["h_init"] => ("H_init".into(), WeightRole::InitialState),
         ["l_init"] => ("L_init".into(), WeightRole::InitialState),
-        ["h_level", rest @ ..] => (format!("H_level.{}.weight", rest.join(".")), WeightRole::Dense),
-        ["l_level", rest @ ..] => (format!("L_level.{}.weight", rest.join(".")), WeightRole::Dense),
+        ["h_level", rest @ ..] => (
+            format!("H_level.{}.weight", rest.join(".")),
+            WeightRole::Dense,
+        ),
+        ["l_level", rest @ ..] => (
+            format!("L_level.{}.weight", rest.join(".")),
+            WeightRole::Dense,
+        ),
         rest => (format!("{}.weight", rest.join(".")), WeightRole::Dense),
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hrm_core::{
-    GradientSpan, Hrm, HrmConfig, Levels, LatentState, MixerKind, PositionKind,
+    GradientSpan, Hrm, HrmConfig, LatentState, Levels, MixerKind, PositionKind,
     PuzzleEmbeddingConfig, Sizes,
 };
 
@@ -55,11 +55,15 @@ fn before_the_last(model: &Hrm, x: &Tensor<3>) -> LatentState {
     // The updates without gradient, spelled out with models of fewer cycles.
     match config.gradient {
         GradientSpan::LastCycle => {
-            warm = warm.with_cycles(config.h_cycles - 1, config.l_cycles).unwrap();
+            warm = warm
+                .with_cycles(config.h_cycles - 1, config.l_cycles)
+                .unwrap();
             state = warm.advance(state, x.clone());
         }
         GradientSpan::LastUpdate => {
-            warm = warm.with_cycles(config.h_cycles - 1, config.l_cycles).unwrap();
+            warm = warm
+                .with_cycles(config.h_cycles - 1, config.l_cycles)
+                .unwrap();
             state = warm.advance(state, x.clone());
             for _ in 1..config.l_cycles {
                 let injection = state.z_h.clone() + x.clone();

@@ -341,7 +341,11 @@ impl<'a> Trace<'a> {
                 let name = format!("infer/segment{segment}/{quantity}");
                 let expected = self.floats(&name, found.len())?;
                 let error = largest_difference(&found, &expected);
-                errors.put(&format!("inference {quantity}"), error, tolerances.inference);
+                errors.put(
+                    &format!("inference {quantity}"),
+                    error,
+                    tolerances.inference,
+                );
                 Ok(())
             };
             check("z_H", floats(state.z_h.clone())?)?;
@@ -389,7 +393,14 @@ impl<'a> Trace<'a> {
         for weight in state.model.weights() {
             let name = format!("final/inner.{}", weight.name);
             let bound = reach(weight.role);
-            self.compare_weights("final weights", &name, weight.value, bound, tolerances, errors)?;
+            self.compare_weights(
+                "final weights",
+                &name,
+                weight.value,
+                bound,
+                tolerances,
+                errors,
+            )?;
         }
         for (name, value) in state.ema.into_iter().flat_map(|ema| ema.shadow) {
             let name = format!("ema/inner.{name}");
@@ -424,7 +435,11 @@ impl<'a> Trace<'a> {
                     .map(|(&a, &b)| f64::from(a) - f64::from(b)),
             );
             let size = norm(&mut expected.iter().map(|&value| f64::from(value)));
-            let error = if size > 0.0 { difference / size } else { difference };
+            let error = if size > 0.0 {
+                difference / size
+            } else {
+                difference
+            };
             errors.put("step-1 gradients, relative", error, tolerances.gradient);
         }
         Ok(())
@@ -474,8 +489,14 @@ impl<'a> Trace<'a> {
             .read()
             .map_err(|error| TraceError::Device(error.to_string()))?;
         let at = |name: &str| -> Result<f64, TraceError> {
-            let values = self.floats(&format!("train/{name}"), self.optimizer.train_steps as usize)?;
-            Ok(values.get(t as usize - 1).copied().map_or(f64::NAN, f64::from))
+            let values = self.floats(
+                &format!("train/{name}"),
+                self.optimizer.train_steps as usize,
+            )?;
+            Ok(values
+                .get(t as usize - 1)
+                .copied()
+                .map_or(f64::NAN, f64::from))
         };
         for (name, found) in [
             ("count", metrics.count),
@@ -584,7 +605,10 @@ impl<'a> Trace<'a> {
             return Err(bad(format!("{count} values"), found));
         }
         if !types.contains(&view.dtype()) {
-            return Err(bad(format!("type {types:?}"), format!("{:?}", view.dtype())));
+            return Err(bad(
+                format!("type {types:?}"),
+                format!("{:?}", view.dtype()),
+            ));
         }
         Ok((view.dtype(), view.data()))
     }

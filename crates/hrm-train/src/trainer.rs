@@ -207,7 +207,7 @@ impl Trainer {
         let state = self.state.take().expect(BETWEEN_STEPS);
         let (mut state, lr, metrics) = state.train(&self.config, batch);
         state.window = Some(match state.window.take() {
-            Some(window) => window.add(metrics),
+            Some(window) => window.plus(metrics),
             None => metrics,
         });
         self.state = Some(state);

@@ -39,16 +39,22 @@ fn gradient(count: usize, step: usize) -> Vec<f32> {
 }
 
 /// One update of one element: the rule's formula in f64.
-fn scalar(rule: Rule, config: &OptimizerConfig, t: i32, p: &mut f64, m: &mut f64, v: &mut f64, g: f64) {
+fn scalar(
+    rule: Rule,
+    config: &OptimizerConfig,
+    t: i32,
+    p: &mut f64,
+    m: &mut f64,
+    v: &mut f64,
+    g: f64,
+) {
     *m = config.beta1 * *m + (1.0 - config.beta1) * g;
     *v = config.beta2 * *v + (1.0 - config.beta2) * g * g;
     let m_hat = *m / (1.0 - config.beta1.powi(t));
     let v_hat = *v / (1.0 - config.beta2.powi(t));
     *p *= 1.0 - config.lr * config.weight_decay;
     *p -= match rule {
-        Rule::AdamAtan2 => {
-            config.lr / (1.0 - config.beta1.powi(t)) * m.atan2(v_hat.sqrt())
-        }
+        Rule::AdamAtan2 => config.lr / (1.0 - config.beta1.powi(t)) * m.atan2(v_hat.sqrt()),
         Rule::AdamW { epsilon } => config.lr * m_hat / (v_hat.sqrt() + epsilon),
     };
 }
@@ -96,7 +102,11 @@ fn follows_the_formula(rule: Rule) {
         let found = values(weight.value);
         for (found, [expected, ..]) in found.iter().zip(&expected[&weight.name]) {
             // 20 steps of f32 rounding on values of order one.
-            assert!((found - expected).abs() < 5e-6, "{}: {found} {expected}", weight.name);
+            assert!(
+                (found - expected).abs() < 5e-6,
+                "{}: {found} {expected}",
+                weight.name
+            );
         }
     }
 }
@@ -130,8 +140,14 @@ fn the_common_norm_is_clipped_and_a_small_one_is_left() {
     let device = Device::flex();
     let gradients = |scale: f32| {
         BTreeMap::from([
-            ("a".to_owned(), Tensor::<1>::from_data([3.0 * scale, 0.0], &device)),
-            ("b".to_owned(), Tensor::<1>::from_data([4.0 * scale], &device)),
+            (
+                "a".to_owned(),
+                Tensor::<1>::from_data([3.0 * scale, 0.0], &device),
+            ),
+            (
+                "b".to_owned(),
+                Tensor::<1>::from_data([4.0 * scale], &device),
+            ),
         ])
     };
     let clipped = clip_global_norm(gradients(1.0), 1.0);

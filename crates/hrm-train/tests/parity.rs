@@ -28,4 +28,11 @@ macro_rules! parity {
     )*};
 }
 
-parity!(hrm_rope, hrm_learned, hrm_wide_puzzle, hrm_no_puzzle, trm_attention, trm_mlp);
+parity!(
+    hrm_rope,
+    hrm_learned,
+    hrm_wide_puzzle,
+    hrm_no_puzzle,
+    trm_attention,
+    trm_mlp
+);

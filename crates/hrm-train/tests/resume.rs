@@ -55,7 +55,10 @@ fn stop_and_go_is_unbroken(preset: &str) {
         let mut second = Trainer::resume(checkpoint, set.clone(), &device).unwrap();
         seen.extend(second.by_ref().map(Result::unwrap));
         assert_eq!(seen, reports, "reports after a stop at {stop}");
-        assert!(bytes(&second, dir.path()) == end, "state after a stop at {stop}");
+        assert!(
+            bytes(&second, dir.path()) == end,
+            "state after a stop at {stop}"
+        );
     }
 }
 
