@@ -31,8 +31,10 @@ pub(crate) fn write_file(
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
     if path == Path::new("-") {
-        let mut out = BufWriter::new(io::stdout().lock());
-        write(&mut out)?;
+        let mut bytes = Vec::new();
+        write(&mut bytes)?;
+        let mut out = io::stdout().lock();
+        out.write_all(&bytes)?;
         return Ok(out.flush()?);
     }
     check_free(path, force)?;

@@ -1,0 +1,281 @@
+//! What a user can get wrong: exit code 2, a message that says where and what was expected, and nothing changed.
+
+mod program;
+
+use std::fs;
+
+use program::{Workshop, words};
+
+const HEADER: &str = "source,question,answer,rating\n";
+const GOOD: &str = "x,12..3..2..4.4.2.,1234341221434321,0\n";
+
+/// Builds data from a CSV file of the good puzzle and then `line`.
+fn build(text: &str, said: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("p.csv"), text).unwrap();
+    words(folder.path(), "data build sudoku --input p.csv --out data").refused(said);
+    let names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["p.csv"], "something was left behind");
+}
+
+#[test]
+fn a_csv_with_a_wrong_header() {
+    build(
+        &format!("puzzle,solution\n{GOOD}"),
+        &[
+            "p.csv:1:",
+            "source,question,answer,rating",
+            "puzzle,solution",
+        ],
+    );
+}
+
+#[test]
+fn a_csv_with_a_short_line() {
+    build(
+        &format!("{HEADER}{GOOD}x,12..3..2..4.4.2.\n"),
+        &["p.csv:3:"],
+    );
+    build(
+        &format!("{HEADER}{GOOD}x,12..3..2..4.4.2,1234341221434321,0\n"),
+        &["p.csv:3:", "16 cells", "found 15"],
+    );
+}
+
+#[test]
+fn a_csv_with_a_letter_in_a_puzzle() {
+    build(
+        &format!("{HEADER}{GOOD}x,12..3..x..4.4.2.,1234341221434321,0\n"),
+        &["p.csv:3:", "row 2, column 4", "1 to 4", "'x'"],
+    );
+}
+
+#[test]
+fn a_csv_with_an_answer_that_breaks_the_puzzle() {
+    build(
+        &format!("{HEADER}{GOOD}x,12..3..2..4.4.2.,1234341221434312,0\n"),
+        &["p.csv:3:", "answer is wrong"],
+    );
+}
+
+#[test]
+fn a_csv_without_puzzles() {
+    build(HEADER, &["p.csv", "at least one puzzle"]);
+}
+
+#[test]
+fn a_data_folder_without_dataset_json() {
+    let workshop = Workshop::with_data();
+    fs::remove_file(workshop.path("data/train/dataset.json")).unwrap();
+    workshop
+        .untouched(|| workshop.train("run", ""))
+        .refused(&["dataset.json"]);
+    workshop
+        .untouched(|| workshop.run("train --preset trm-small --data nowhere --out run"))
+        .refused(&["nowhere", "dataset.json"]);
+}
+
+#[test]
+fn a_truncated_or_damaged_checkpoint() {
+    let workshop = Workshop::with_run();
+    let path = workshop.path("run/checkpoints/step-000000004.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0x10;
+    for damaged in [
+        &whole[..whole.len() - 100],
+        &whole[..20],
+        &whole[..0],
+        &flipped,
+    ] {
+        fs::write(&path, damaged).unwrap();
+        for line in [
+            "eval --checkpoint run --data data",
+            "solve --checkpoint run 1.....3........2",
+            "train --resume run --steps 6",
+        ] {
+            workshop
+                .untouched(|| workshop.run(line))
+                .refused(&["step-000000004.safetensors", "no whole checkpoint"]);
+        }
+    }
+    fs::write(&path, b"not a checkpoint at all").unwrap();
+    workshop
+        .run("eval --checkpoint run --data data")
+        .refused(&["no whole checkpoint"]);
+    // The one before is whole.
+    workshop
+        .run("eval --checkpoint run/checkpoints/step-000000002.safetensors --data data")
+        .ok();
+}
+
+#[test]
+fn what_is_no_run() {
+    let workshop = Workshop::with_data();
+    for line in [
+        "eval --checkpoint data --data data",
+        "solve --checkpoint data 1.....3........2",
+        "train --resume data",
+    ] {
+        workshop
+            .untouched(|| workshop.run(line))
+            .refused(&["data is no training run", "config.json"]);
+    }
+    workshop
+        .run("eval --checkpoint nowhere --data data")
+        .refused(&["nowhere"]);
+}
+
+#[test]
+fn puzzles_that_the_model_cannot_be_asked() {
+    let workshop = Workshop::with_run();
+    let solve = |puzzle: &str| {
+        workshop.untouched(|| workshop.run(&format!("solve --checkpoint run {puzzle}")))
+    };
+    solve("1.....3").refused(&["puzzle:1:", "expected 16 cells, found 7"]);
+    solve("1.....3........25").refused(&["expected 16 cells, found 17"]);
+    solve("1.....3........9").refused(&["row 4, column 4", "1 to 4", "'9'"]);
+    solve("11....3........2").refused(&["two 1s in row 1", "column 2"]);
+    fs::write(workshop.path("empty.txt"), "\n\n").unwrap();
+    solve("--file empty.txt").refused(&["empty.txt", "at least one puzzle"]);
+    solve("--file nowhere.txt").refused(&["nowhere.txt"]);
+    solve("--puzzle-id 5 1.....3........2").refused(&["puzzle:1:", "puzzle id below 1", "found 5"]);
+    solve("--halt never 1.....3........2").refused(&["--halt", "q-halt", "never"]);
+    solve("--segments 0 1.....3........2").refused(&["--segments"]);
+}
+
+#[test]
+fn settings_that_make_no_run() {
+    let workshop = Workshop::with_data();
+    let train = |more: &str| workshop.untouched(|| workshop.train("run", more));
+    train("--set optimiser.lr=1").refused(&["`optimiser.lr`", "did you mean", "`optimizer.lr`"]);
+    train("--set optimizer.lr=fast").refused(&["`optimizer.lr`", "`fast`"]);
+    train("--set optimizer.lr=-1").refused(&["`optimizer.lr`", "positive", "-1"]);
+    train("--set batch_size=0").refused(&["`batch_size`", "at least 1"]);
+    train("--set steps").refused(&["--set", "key=value"]);
+    train("--set model.seq_len=81").refused(&["seq_len", "16", "81"]);
+    let ran = workshop.untouched(|| workshop.run("train --preset trm-smal --data data --out run"));
+    ran.refused(&["`trm-smal`", "trm-small"]);
+}
+
+#[test]
+fn a_device_that_is_not_there() {
+    let workshop = Workshop::with_run();
+    let devices = ["cuda", "metal", "rocm", "vulkan", "wgpu"];
+    let built_in = workshop.run("devices --json").ok().objects();
+    for name in devices {
+        let entry = built_in.iter().find(|entry| entry["name"] == name).unwrap();
+        if entry["built_in"] == true {
+            continue;
+        }
+        let feature = format!("--features {name}");
+        for line in [
+            "eval --checkpoint run --data data",
+            "solve --checkpoint run 1.....3........2",
+            "train --resume run --steps 9",
+        ] {
+            let ran = workshop.untouched(|| workshop.run(&format!("{line} --device {name}")));
+            ran.refused(&[&format!("`{name}`"), "not built in", &feature]);
+        }
+    }
+    workshop
+        .untouched(|| workshop.train("new", "--device gpu"))
+        .refused(&["`gpu`", "flex"]);
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let workshop = Workshop::with_run();
+    for line in [
+        "data sudoku generate --size 4 --count 3 --out puzzles.csv",
+        "data maze generate --size 4 --min-path 4 --count 3 --out puzzles.csv",
+        "data build sudoku --input puzzles.csv --out data",
+    ] {
+        workshop
+            .untouched(|| workshop.run(line))
+            .refused(&["there already", "--force"]);
+    }
+    workshop
+        .untouched(|| workshop.train("run", ""))
+        .refused(&["run is there already", "--force"]);
+    workshop
+        .untouched(|| workshop.train("data", ""))
+        .refused(&["data is there already"]);
+    let before = fs::read(workshop.path("run/metrics.jsonl")).unwrap();
+    workshop.train("run", "--force --set seed=2").ok();
+    assert!(fs::read(workshop.path("run/metrics.jsonl")).unwrap() != before);
+    workshop
+        .run("data build sudoku --input puzzles.csv --out data --force")
+        .ok();
+    assert!(!workshop.path("data/test").exists());
+}
+
+#[test]
+fn a_run_whose_data_have_changed_or_that_is_in_use() {
+    let workshop = Workshop::with_run();
+    workshop
+        .run("data sudoku generate --size 4 --count 40 --clues 7 --seed 2 --out other.csv")
+        .ok();
+    workshop
+        .run("data build sudoku --input other.csv --out other")
+        .ok();
+    workshop
+        .untouched(|| workshop.run("train --resume run --steps 6 --data other"))
+        .refused(&["data have changed"]);
+    workshop
+        .untouched(|| workshop.run("train --resume run --steps 3"))
+        .refused(&["--steps", "4 steps already"]);
+    let lock = fs::File::open(workshop.path("run/.lock")).unwrap();
+    lock.lock().unwrap();
+    workshop
+        .untouched(|| workshop.run("train --resume run --steps 6"))
+        .refused(&["run is in use"]);
+    workshop
+        .untouched(|| workshop.train("run", "--force"))
+        .refused(&["run is in use"]);
+}
+
+#[test]
+fn data_that_do_not_fit_the_model() {
+    let workshop = Workshop::with_run();
+    workshop
+        .run("data sudoku generate --size 6 --count 5 --clues 20 --out six.csv")
+        .ok();
+    workshop
+        .run("data build sudoku --input six.csv --test-count 2 --out six")
+        .ok();
+    workshop
+        .untouched(|| workshop.run("eval --checkpoint run --data six"))
+        .refused(&["seq_len", "36", "16"]);
+    workshop
+        .untouched(|| workshop.run("eval --checkpoint run --data data --split dev"))
+        .refused(&["--split", "test, train"]);
+    workshop
+        .untouched(|| workshop.run("data build sudoku --input six.csv --test-count 5 --out none"))
+        .refused(&["--test-count", "fewer than the 5"]);
+}
+
+#[test]
+fn wishes_that_cannot_be_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    words(dir, "data sudoku generate --size 5 --out p.csv").refused(&["4, 6, 9 or 16", "found 5"]);
+    words(dir, "data sudoku generate --size 4 --clues 20 --out p.csv")
+        .refused(&["clues", "0 to 16"]);
+    words(
+        dir,
+        "data sudoku generate --size 4 --clues 9..5 --out p.csv",
+    )
+    .refused(&["--clues", "9..5"]);
+    words(dir, "data maze generate --size 5 --min-path 99 --out m.csv").refused(&[
+        "min_path_cells",
+        "25",
+        "99",
+    ]);
+    words(dir, "data inspect nowhere.csv").refused(&["nowhere.csv"]);
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
+}

@@ -1,0 +1,330 @@
+//! The whole way: puzzles, data, a model, its evaluation, answers.
+
+mod program;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use program::{Workshop, command, words};
+use serde_json::Value;
+
+fn kinds(objects: &[Value]) -> Vec<&str> {
+    objects
+        .iter()
+        .map(|object| object["type"].as_str().expect("a tag"))
+        .collect()
+}
+
+#[test]
+fn from_nothing_to_an_answer() {
+    let workshop = Workshop::with_run();
+    let names: Vec<String> = fs::read_dir(workshop.path("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for name in ["config.json", "metrics.jsonl", "checkpoints"] {
+        assert!(
+            names.iter().any(|found| found == name),
+            "{name} in {names:?}"
+        );
+    }
+
+    let found = workshop
+        .run("eval --checkpoint run --data data --json")
+        .ok()
+        .objects();
+    assert_eq!(kinds(&found), ["evaluation"]);
+    assert_eq!(found[0]["puzzles"], 8);
+    assert_eq!(found[0]["step"], 4);
+    assert_eq!(found[0]["mean_segments"], 6.0);
+
+    let ran = workshop
+        .run("solve --checkpoint run --json --trace --segments 3 --halt fixed 1.....3........2");
+    // Four steps teach nothing: the answer breaks the rules.
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let answers = ran.objects();
+    assert_eq!(kinds(&answers), ["answer"]);
+    assert_eq!(answers[0]["question"], "1.....3........2");
+    assert_eq!(answers[0]["answer"].as_str().map(str::len), Some(16));
+    assert_eq!(answers[0]["trace"].as_array().map(Vec::len), Some(3));
+    assert_eq!(answers[0]["verdict"], "unverified");
+
+    // The same by the reasoner, in as many segments: the same figures.
+    let again = workshop
+        .run("eval --checkpoint run --data data --json --min-confidence 0.000001")
+        .ok()
+        .objects();
+    for field in ["exact", "cell_accuracy", "mean_segments"] {
+        let (a, b) = (
+            found[0][field].as_f64().unwrap(),
+            again[0][field].as_f64().unwrap(),
+        );
+        assert!((a - b).abs() < 1e-6, "{field}: {a} {b}");
+    }
+    assert_eq!(again[0]["puzzles"], 8);
+}
+
+#[test]
+fn puzzles_come_from_files_and_standard_input() {
+    let workshop = Workshop::with_run();
+    let csv = workshop.run("solve --checkpoint run --file puzzles.csv --json");
+    assert_eq!(csv.objects().len(), 40);
+    let lines: Vec<u64> = csv
+        .objects()
+        .iter()
+        .map(|object| object["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lines, (2..=41).collect::<Vec<_>>());
+
+    fs::write(
+        workshop.path("mixed.txt"),
+        "1.....3........2\nnonsense\n\n1 . | . .\n. . | 3 .\n----+----\n. . | . .\n. . | . 2\n",
+    )
+    .unwrap();
+    let input = fs::File::open(workshop.path("mixed.txt")).unwrap();
+    let output = command(workshop.dir())
+        .args(["solve", "--checkpoint", "run", "--json", "-"])
+        .stdin(input)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("stdin:2: "), "{stderr}");
+    let objects: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(kinds(&objects), ["error", "answer", "answer"]);
+    assert_eq!(objects[2]["line"], 4);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_a_resumed_one_equals_an_unbroken_one() {
+    let workshop = Workshop::with_run();
+    workshop.train("again", "").ok();
+    workshop
+        .train("half", "--set steps=2 --set schedule.min_ratio=1")
+        .ok();
+    workshop.train("whole", "--set schedule.min_ratio=1").ok();
+    workshop.run("train --resume half --steps 4").ok();
+    // The order of a file's metadata is not fixed, so checkpoints are compared by the checksum over all that they hold.
+    let read = |run: &str| {
+        let bytes = fs::read(
+            workshop
+                .path(run)
+                .join("checkpoints/step-000000004.safetensors"),
+        )
+        .unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let checksum = header["__metadata__"]["sha256"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let metrics = fs::read_to_string(workshop.path(run).join("metrics.jsonl")).unwrap();
+        (checksum, metrics)
+    };
+    assert_eq!(read("run"), read("again"));
+    assert_eq!(read("half"), read("whole"));
+}
+
+#[test]
+fn training_reports_for_people_and_for_programs() {
+    let workshop = Workshop::with_data();
+    let ran = workshop.train("json", "--json").ok();
+    assert_eq!(kinds(&ran.objects()), ["step", "step", "trained"]);
+    assert_eq!(ran.objects()[2]["finished"], true);
+    assert!(ran.stderr.contains("parameters"), "{}", ran.stderr);
+
+    let ran = workshop.train("quiet", "--quiet").ok();
+    assert_eq!(ran.stderr, "");
+    assert!(ran.stdout.starts_with("quiet: 4 steps"), "{}", ran.stdout);
+    // Neither is a terminal: no bar, no colour.
+    let ran = workshop.train("plain", "").ok();
+    assert!(!ran.stderr.contains('\x1b') && !ran.stdout.contains('\x1b'));
+    assert!(!ran.stderr.contains('\r'), "{}", ran.stderr);
+}
+
+#[test]
+fn a_preset_of_the_papers_computes_in_f32_on_the_cpu_and_says_so() {
+    let workshop = Workshop::with_data();
+    let small = "--steps 1 --set batch_size=2 --set model.hidden_size=16 --set model.num_heads=2 --set model.puzzle_embedding.dim=16";
+    let ran = workshop
+        .run(&format!(
+            "train --preset hrm-sudoku-1k --data data --out run {small}"
+        ))
+        .ok();
+    assert!(ran.stderr.contains("computing in f32"), "{}", ran.stderr);
+    let config = fs::read_to_string(workshop.path("run/config.json")).unwrap();
+    assert!(config.contains("\"compute\": \"f32\""), "{config}");
+}
+
+#[test]
+fn whoever_stops_reading_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command(folder.path())
+        .args("data sudoku generate --size 4 --count 250 --clues 8 --out -".split(' '))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_writes_a_checkpoint_and_says_how_to_resume() {
+    let workshop = Workshop::with_data();
+    let line = format!(
+        "train --preset trm-small --data data --out run --steps 1000000 --json {}",
+        program::TINY
+    );
+    let mut child = command(workshop.dir())
+        .args(line.split_whitespace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let last: Value =
+        serde_json::from_str(&lines.map(|line| line.unwrap()).last().unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("hrm train --resume run"), "{stderr}");
+    assert_eq!(
+        (&last["type"], &last["finished"]),
+        (&"trained".into(), &false.into())
+    );
+    let step = last["step"].as_u64().unwrap();
+    let ran = workshop
+        .run(&format!("train --resume run --steps {} --json", step + 1))
+        .ok();
+    assert_eq!(ran.objects().last().unwrap()["step"], step + 1);
+}
+
+#[test]
+fn mazes_go_the_same_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let made = words(
+        dir,
+        "data maze generate --size 6 --min-path 8 --count 30 --seed 1 --out mazes.csv --json",
+    )
+    .ok();
+    assert_eq!(kinds(&made.objects()), ["generated"]);
+    let built = words(
+        dir,
+        "data build maze --input mazes.csv --test-count 5 --out data --json",
+    )
+    .ok()
+    .objects();
+    assert_eq!(
+        (&built[0]["train"], &built[0]["test"]),
+        (&25.into(), &5.into())
+    );
+    words(
+        dir,
+        &format!(
+            "train --preset hrm-small --data data --out run --steps 2 {}",
+            program::TINY
+        ),
+    )
+    .ok();
+    words(dir, "eval --checkpoint run --data data").ok();
+    let ran = words(dir, "solve --checkpoint run --file mazes.csv --json");
+    assert_eq!(ran.objects().len(), 30, "{}", ran.stderr);
+    let found = words(dir, "data inspect data --json").ok().objects();
+    assert_eq!(found[0]["splits"][1]["maze"]["exact"], 25);
+}
+
+#[test]
+fn test_puzzles_that_equal_training_puzzles_are_left_out() {
+    let workshop = Workshop::with_data();
+    let text = fs::read_to_string(workshop.path("puzzles.csv")).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.truncate(4);
+    // The first training puzzle again, its digits renamed.
+    let fields: Vec<String> = lines[1].split(',').map(str::to_owned).collect();
+    let renamed = |text: &str| -> String {
+        let rename = |c| match c {
+            '1'..='3' => char::from(c as u8 + 1),
+            '4' => '1',
+            c => c,
+        };
+        text.chars().map(rename).collect()
+    };
+    let copy = format!("x,{},{},0", renamed(&fields[1]), renamed(&fields[2]));
+    fs::write(workshop.path("test.csv"), format!("{}\n{copy}\n", lines[0])).unwrap();
+    let ran = workshop.run("data build sudoku --input puzzles.csv --test test.csv --out leak");
+    ran.refused(&["every test puzzle equals a training puzzle"]);
+    // With one that is new beside it, only the copy is dropped.
+    let new = words(
+        workshop.dir(),
+        "data sudoku generate --size 4 --count 1 --clues 9 --seed 77 --out -",
+    )
+    .ok();
+    let new = new.stdout.lines().nth(1).unwrap().to_owned();
+    fs::write(
+        workshop.path("test.csv"),
+        format!("{}\n{copy}\n{new}\n", lines[0]),
+    )
+    .unwrap();
+    let ran = workshop
+        .run("data build sudoku --input puzzles.csv --test test.csv --out two --json")
+        .ok();
+    assert_eq!(
+        (&ran.objects()[0]["test"], &ran.objects()[0]["dropped"]),
+        (&1.into(), &1.into())
+    );
+    assert!(
+        ran.stderr.contains("dropped 1 test puzzle"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in [
+        "",
+        "data sudoku generate",
+        "data maze generate",
+        "data build sudoku",
+        "data build maze",
+        "data build arc",
+        "data inspect",
+        "train",
+        "eval",
+        "solve",
+        "presets",
+        "devices",
+    ] {
+        let ran = words(folder.path(), &format!("{line} --help")).ok();
+        let example = ran.stdout.contains("Example") || line.is_empty();
+        assert!(
+            example && ran.stdout.contains("  hrm "),
+            "{line}: {}",
+            ran.stdout
+        );
+    }
+    let ran = words(folder.path(), "devices --json").ok();
+    assert_eq!(ran.objects().len(), 6);
+    assert!(words(folder.path(), "presets --json").ok().objects().len() >= 14);
+}

@@ -1,0 +1,166 @@
+//! Runs the program as a user does.
+#![allow(dead_code)] // Each test file uses a part of it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a run of the program gave.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The objects of `--json`.
+    pub fn objects(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}")))
+            .collect()
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Exit code 2, nothing on stdout, and all of `words` in the message.
+    #[track_caller]
+    pub fn refused(self, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(2), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "{word:?} is not in {}",
+                self.stderr
+            );
+        }
+        self
+    }
+}
+
+/// The program, ready to run in a folder, deaf to the environment of the tests.
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hrm"));
+    command
+        .current_dir(dir)
+        .env_remove("HRM_DEVICE")
+        .stdin(Stdio::null());
+    command
+}
+
+pub fn hrm<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Ran {
+    let output = command(dir)
+        .args(args)
+        .output()
+        .expect("the program starts");
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+/// A command line in one string; no argument has a space in it.
+pub fn words(dir: &Path, line: &str) -> Ran {
+    hrm(dir, line.split_whitespace())
+}
+
+/// A folder with `puzzles.csv`, the data folder `data` and a short run `run` on it.
+pub struct Workshop {
+    folder: TempDir,
+}
+
+impl Workshop {
+    /// Only the puzzles and the data.
+    pub fn with_data() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path();
+        words(
+            dir,
+            "data sudoku generate --size 4 --count 40 --clues 6 --seed 1 --out puzzles.csv",
+        )
+        .ok();
+        words(
+            dir,
+            "data build sudoku --input puzzles.csv --test-count 8 --seed 1 --out data",
+        )
+        .ok();
+        Self { folder }
+    }
+
+    pub fn with_run() -> Self {
+        let workshop = Self::with_data();
+        workshop.train("run", "").ok();
+        workshop
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    /// A short training of a tiny model.
+    pub fn train(&self, out: &str, more: &str) -> Ran {
+        words(
+            self.dir(),
+            &format!(
+                "train --preset trm-small --data data --out {out} --steps 4 --seed 1 --checkpoint-every 2 {TINY} {more}"
+            ),
+        )
+    }
+
+    pub fn run(&self, line: &str) -> Ran {
+        words(self.dir(), line)
+    }
+
+    /// Every file below the folder with its bytes, but for the lock of runs.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.dir().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name() != Some(OsStr::new(".lock")) {
+                    let bytes = fs::read(&path).expect("a file");
+                    files.insert(path, bytes);
+                }
+            }
+        }
+        files
+    }
+
+    /// Runs something that must change no file.
+    #[track_caller]
+    pub fn untouched(&self, run: impl FnOnce() -> Ran) -> Ran {
+        let before = self.files();
+        let ran = run();
+        let after = self.files();
+        assert!(
+            before == after,
+            "files changed: {:?} -> {:?}",
+            before.keys().collect::<Vec<_>>(),
+            after.keys().collect::<Vec<_>>()
+        );
+        ran
+    }
+}
+
+/// Settings that make a model of a few thousand weights.
+pub const TINY: &str = "--set model.hidden_size=16 --set model.num_heads=2 --set model.puzzle_embedding.dim=16 \
+                        --set batch_size=4 --set log_every=2";
