@@ -4,8 +4,9 @@
 //! and solves unseen ones. The weights are trained in this very run; every answer is what the model gives after a fixed number
 //! of segments, with no second try and no check by rules.
 //!
-//! The model is the preset `trm-small`: TRM's gradient through the whole last cycle learns more from a step than HRM's
-//! one-step gradient, which counts when there are minutes and not hours. `--preset hrm-small` shows HRM.
+//! The model is the preset `trm-small-mlp`. TRM's gradient through the whole last cycle learns more from a step than HRM's
+//! one-step gradient, and its MLP over the positions more than attention on so short a sequence; both count when there are
+//! minutes and not hours. `--preset hrm-small` shows HRM, `--preset trm-small` TRM with attention.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ struct Options {
     /// Steps to train, in place of minutes.
     #[arg(long, conflicts_with = "minutes")]
     steps: Option<u64>,
-    /// Recipe: trm-small, trm-small-mlp or hrm-small.
-    #[arg(long, default_value = "trm-small")]
+    /// Recipe: trm-small-mlp, trm-small or hrm-small.
+    #[arg(long, default_value = "trm-small-mlp")]
     preset: String,
     /// A field of the recipe, as key=value; may be given several times.
     #[arg(long)]
