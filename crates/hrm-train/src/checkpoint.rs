@@ -4,7 +4,8 @@
 //! Tensors: `model/<name>`, `ema/<name>`, `optimizer/{m,v}/<name>`, `carry/*`, `window`, with the official names of the
 //! weights. The metadata hold `state` (JSON: format, step, configuration, sampler, data) and `sha256`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use hrm_act::{Batch, Carry, MetricSums};
 use hrm_core::{Hrm, LatentState, Weight};
 use hrm_data::{PuzzleSet, SamplerState, Task};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,7 +41,7 @@ pub struct CheckpointInfo {
     pub config: TrainConfig,
     /// Position of the sampler.
     pub sampler: SamplerState,
-    /// Fingerprint of the training set.
+    /// Fingerprint of the training set; empty where no run has seen one yet, as after an import.
     pub data: String,
     /// What the tokens of the training set mean.
     #[serde(default = "unknown_task")]
@@ -57,6 +58,12 @@ pub struct Checkpoint {
     path: PathBuf,
     info: CheckpointInfo,
     tensors: BTreeMap<String, TensorData>,
+}
+
+impl CheckpointInfo {
+    fn has_data(&self) -> bool {
+        !self.data.is_empty()
+    }
 }
 
 /// Which of a checkpoint's weights.
@@ -124,7 +131,7 @@ impl Trainer {
         write(path, &info, &tensors)
     }
 
-    /// The run of a checkpoint, exactly where it stood.
+    /// The run of a checkpoint, exactly where it stood. One of imported weights takes any data of the model's sizes.
     ///
     /// # Errors
     /// If the data are not those of the run, or a tensor is missing or misshapen.
@@ -134,7 +141,7 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let found = set.fingerprint();
-        if found != checkpoint.info.data {
+        if checkpoint.info.has_data() && found != checkpoint.info.data {
             return Err(TrainError::DataChanged {
                 expected: checkpoint.info.data,
                 found,
@@ -156,8 +163,9 @@ impl Trainer {
         let weights = fresh.weights();
         let model = tensors.load_model(fresh, "model")?;
         let dense = |weight: &&Weight| weight.role == hrm_core::WeightRole::Dense;
-        let mut ema = None;
-        if let Some(decay) = config.ema {
+        // At the start the averages are the weights.
+        let mut ema = config.ema.map(|decay| Ema::new(decay, &model));
+        if let (Some(decay), true) = (config.ema, step > 0) {
             let mut shadow = BTreeMap::new();
             for weight in weights.iter().filter(dense) {
                 let name = &weight.name;
@@ -279,7 +287,7 @@ impl Checkpoint {
             );
             tensors.insert(name.to_owned(), data);
         }
-        let found = checksum(state, &tensors);
+        let found = checksum(state, &tensors)?;
         if &found != field("sha256")? {
             return Err(bad("its checksum is wrong: the file is damaged".into()));
         }
@@ -289,6 +297,36 @@ impl Checkpoint {
             info,
             tensors,
         })
+    }
+
+    /// Writes the weights of a model, such as an imported one, as the checkpoint of a run that has made no step and seen no
+    /// data. It evaluates and solves, and a run can go on from it with data of its sizes. One weight at a time is held
+    /// beside the model.
+    ///
+    /// # Errors
+    /// If the configuration is wanting or not the model's, or the device or the disk fails; a file that was at `path` is
+    /// then still there.
+    pub fn write_model(
+        path: &Path,
+        model: &Hrm,
+        config: &TrainConfig,
+        task: Task,
+    ) -> Result<(), TrainError> {
+        config.validate_for(model)?;
+        let info = CheckpointInfo {
+            format: FORMAT,
+            step: 0,
+            config: config.clone(),
+            sampler: SamplerState::default(),
+            data: String::new(),
+            task,
+        };
+        let weights = model
+            .weights()
+            .into_iter()
+            .map(|weight| (format!("model/{}", weight.name), weight))
+            .collect();
+        write(path, &info, &weights)
     }
 
     /// What it says besides its tensors.
@@ -305,7 +343,7 @@ impl Checkpoint {
         let config = &self.info.config;
         config.validate()?;
         let fresh = Hrm::new(&config.model, config.seed, &plain)?;
-        let averaged = config.ema.is_some() && kind == WeightKind::Ema;
+        let averaged = config.ema.is_some() && kind == WeightKind::Ema && self.info.step > 0;
         let mut tensors = Tensors {
             path: &self.path,
             tensors: self.tensors,
@@ -442,39 +480,81 @@ fn reshaped(data: TensorData, shape: &[usize]) -> TensorData {
     TensorData::from_bytes(bytes, shape.to_vec(), dtype)
 }
 
+/// A tensor to write. Its bytes are asked for twice: for the checksum and for the file.
+trait Part {
+    fn dtype(&self) -> DType;
+    fn shape(&self) -> &[usize];
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError>;
+}
+
+impl Part for TensorData {
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape().as_slice()
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError> {
+        Ok(Cow::Borrowed(self.bytes()))
+    }
+}
+
+/// A weight on its device, fetched when its bytes are asked for.
+impl Part for Weight {
+    fn dtype(&self) -> DType {
+        self.value.dtype()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError> {
+        Ok(Cow::Owned(read(self.value.clone())?.bytes().to_vec()))
+    }
+}
+
 /// Over all that the file says: the state, and each tensor's name, type, shape and bytes.
-fn checksum(state: &str, tensors: &BTreeMap<String, TensorData>) -> String {
+fn checksum(state: &str, tensors: &BTreeMap<String, impl Part>) -> Result<String, TrainError> {
     let mut hash = Sha256::new();
     hash.update(state.as_bytes());
     for (name, data) in tensors {
-        hash.update(format!(
-            "\n{name} {:?} {:?}\n",
-            data.dtype(),
-            data.shape().as_slice()
-        ));
-        hash.update(&data.bytes()[..]);
+        hash.update(format!("\n{name} {:?} {:?}\n", data.dtype(), data.shape()));
+        hash.update(data.bytes()?);
     }
-    hash.finalize()
+    Ok(hash
+        .finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .collect())
+}
+
+/// The header of a safetensors file, in a fixed order, so that equal states make equal files.
+#[derive(Serialize)]
+struct Header<'a> {
+    #[serde(rename = "__metadata__")]
+    metadata: BTreeMap<String, String>,
+    #[serde(flatten)]
+    infos: BTreeMap<&'a str, TensorInfo>,
 }
 
 fn write(
     path: &Path,
     info: &CheckpointInfo,
-    tensors: &BTreeMap<String, TensorData>,
+    tensors: &BTreeMap<String, impl Part>,
 ) -> Result<(), TrainError> {
     let bad = |reason: String| TrainError::BadFile {
         path: path.to_owned(),
         reason,
     };
     let state = serde_json::to_string(info).map_err(|error| bad(error.to_string()))?;
-    let metadata = HashMap::from([
-        ("sha256".to_owned(), checksum(&state, tensors)),
+    let metadata = BTreeMap::from([
+        ("sha256".to_owned(), checksum(&state, tensors)?),
         ("state".to_owned(), state),
     ]);
-    let mut views = Vec::with_capacity(tensors.len());
+    let mut parts = Vec::with_capacity(tensors.len());
     for (name, data) in tensors {
         let dtype = match data.dtype() {
             DType::F32 => Dtype::F32,
@@ -483,35 +563,71 @@ fn write(
             DType::I32 => Dtype::I32,
             other => return Err(bad(format!("tensor `{name}` has type {other:?}"))),
         };
-        let view = TensorView::new(dtype, data.shape().to_vec(), data.bytes())
-            .map_err(|error| bad(error.to_string()))?;
-        views.push((name.as_str(), view));
+        parts.push((dtype, name, data));
     }
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
-    write_whole(path, &bytes)
+    // Wide types first, so that each tensor lies at a multiple of its width.
+    parts.sort_by_key(|&(dtype, ..)| std::cmp::Reverse(dtype));
+    let mut offset = 0;
+    let mut infos = BTreeMap::new();
+    for &(dtype, name, data) in &parts {
+        let shape = data.shape().to_vec();
+        let start = offset;
+        offset += shape.iter().product::<usize>() * data.dtype().size();
+        let info = TensorInfo {
+            dtype,
+            shape,
+            data_offsets: (start, offset),
+        };
+        infos.insert(name.as_str(), info);
+    }
+    let header = Header { metadata, infos };
+    let mut header = serde_json::to_vec(&header).map_err(|error| bad(error.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_parts(path, |file| {
+        let io = TrainError::io("write", path);
+        let begun = file
+            .write_all(&(header.len() as u64).to_le_bytes())
+            .and_then(|()| file.write_all(&header));
+        begun.map_err(io)?;
+        for (.., data) in &parts {
+            file.write_all(&data.bytes()?)
+                .map_err(TrainError::io("write", path))?;
+        }
+        Ok(())
+    })
 }
 
 /// Writes a file so that a crash at any moment leaves the old one or the new one: to a temporary name, flushed, renamed.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    write_parts(path, |file| {
+        file.write_all(bytes).map_err(TrainError::io("write", path))
+    })
+}
+
+/// As [`write_whole`], of what `fill` writes.
+fn write_parts(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
+    let io = || TrainError::io("write", path);
+    let written = File::create(&temporary).map_err(io()).and_then(|mut file| {
+        fill(&mut file)?;
+        file.sync_all().map_err(io())
     });
     if let Err(error) = written {
         let _ = fs::remove_file(&temporary);
-        return Err(TrainError::io("write", path)(error));
+        return Err(error);
     }
-    fs::rename(&temporary, path).map_err(TrainError::io("write", path))?;
+    fs::rename(&temporary, path).map_err(io())?;
     // The rename itself is on the disk once the folder is.
     #[cfg(unix)]
     if let Some(folder) = path.parent()
         && let Ok(folder) = File::open(folder)
     {
-        folder.sync_all().map_err(TrainError::io("write", path))?;
+        folder.sync_all().map_err(io())?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a run is made of: the model, halting, optimizers, schedule, batch. Saved with the run, every field can be set by name.
 
 use hrm_act::ActConfig;
-use hrm_core::HrmConfig;
+use hrm_core::{Hrm, HrmConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -127,6 +127,19 @@ impl TrainConfig {
         at_least_one("log_every", self.log_every)?;
         at_least_one("checkpoint_every", self.checkpoint_every)?;
         at_least_one("keep_checkpoints", self.keep_checkpoints as u64)
+    }
+
+    /// Checks every field, and that the model at hand is the one described.
+    pub(crate) fn validate_for(&self, model: &Hrm) -> Result<(), TrainError> {
+        self.validate()?;
+        if model.config() != &self.model {
+            return Err(TrainError::Field {
+                field: "model",
+                expected: "the configuration of the model at hand",
+                found: "another".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Sets the field of a dotted name, such as `optimizer.lr` or `model.h_cycles`, from its JSON text; a bare word is

@@ -159,17 +159,38 @@ impl Preset {
     /// The recipe's configuration for a training set: its sizes, and its epochs turned into steps.
     pub fn config(&self, set: &PuzzleSet) -> TrainConfig {
         let info = set.info();
-        let sizes = Sizes {
+        let Recipe { mut config, epochs } = (self.make)(Sizes {
             seq_len: info.seq_len,
             vocab_size: info.vocab_size,
             num_puzzle_ids: info.num_puzzle_ids,
-        };
-        let Recipe { mut config, epochs } = (self.make)(sizes);
+        });
         if let Some(epochs) = epochs {
             let examples = epochs * set.num_groups() as f64 * set.mean_puzzle_examples();
             config.steps = ((examples / config.batch_size as f64) as u64).max(1);
         }
         config
+    }
+
+    /// The recipe's configuration for data of which only the sizes are known. A recipe that counts epochs then has one step:
+    /// who trains says how many there are to be.
+    pub fn config_for_sizes(&self, sizes: Sizes) -> TrainConfig {
+        (self.make)(sizes).config
+    }
+
+    /// The published recipe that a model of this kind was most likely trained by: HRM or TRM, and the task by its sizes.
+    pub fn of_model(config: &HrmConfig) -> Self {
+        let shared = matches!(config.levels, Levels::Shared { .. });
+        let name = match (shared, config.seq_len, config.vocab_size) {
+            (false, 900, 6) => "hrm-maze-1k",
+            (false, 900, 12) => "hrm-arc-1",
+            (false, ..) => "hrm-sudoku-1k",
+            (true, 900, 6) => "trm-maze",
+            (true, 900, 12) => "trm-arc-1",
+            (true, ..) if config.mixer == MixerKind::Mlp => "trm-sudoku-mlp",
+            (true, ..) => "trm-sudoku",
+        };
+        let found = PRESETS.iter().find(|preset| preset.name == name);
+        found.copied().unwrap_or(PRESETS[0])
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use hrm_data::PuzzleSet;
+use hrm_core::Hrm;
+use hrm_data::{PuzzleSet, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, write_whole};
@@ -66,19 +67,7 @@ impl Run {
     /// # Errors
     /// If the folder holds a run already or can't be written.
     pub fn start(dir: &Path, file: &RunFile, trainer: Trainer) -> Result<Self, TrainError> {
-        if config_path(dir).exists() {
-            return Err(TrainError::RunExists {
-                path: dir.to_owned(),
-            });
-        }
-        let checkpoints = checkpoints(dir);
-        fs::create_dir_all(&checkpoints).map_err(TrainError::io("create", &checkpoints))?;
-        let lock = lock(dir)?;
-        let text = serde_json::to_string_pretty(file).map_err(|error| TrainError::BadFile {
-            path: config_path(dir),
-            reason: error.to_string(),
-        })?;
-        write_whole(&config_path(dir), (text + "\n").as_bytes())?;
+        let lock = prepare(dir, file)?;
         let metrics = open_metrics(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -86,6 +75,24 @@ impl Run {
             metrics,
             _lock: lock,
         })
+    }
+
+    /// Makes a run of a model at hand, such as an imported one, that has made no step and seen no data: it evaluates and
+    /// solves, and [`Run::resume`] trains it on any data of its sizes. Gives the checkpoint written.
+    ///
+    /// # Errors
+    /// If the folder holds a run already or can't be written, or the configuration is not the model's.
+    pub fn import(
+        dir: &Path,
+        file: &RunFile,
+        model: &Hrm,
+        task: Task,
+    ) -> Result<PathBuf, TrainError> {
+        file.config.validate_for(model)?;
+        let _lock = prepare(dir, file)?;
+        let path = checkpoints(dir).join(checkpoint_name(0));
+        Checkpoint::write_model(&path, model, &file.config, task)?;
+        Ok(path)
     }
 
     /// Goes on with a run from its last whole checkpoint, or from the start where there is none. `steps` changes the
@@ -208,6 +215,24 @@ impl RunFile {
             reason: error.to_string(),
         })
     }
+}
+
+/// Makes the folder of a new run with its configuration; gives the lock.
+fn prepare(dir: &Path, file: &RunFile) -> Result<File, TrainError> {
+    if config_path(dir).exists() {
+        return Err(TrainError::RunExists {
+            path: dir.to_owned(),
+        });
+    }
+    let checkpoints = checkpoints(dir);
+    fs::create_dir_all(&checkpoints).map_err(TrainError::io("create", &checkpoints))?;
+    let lock = lock(dir)?;
+    let text = serde_json::to_string_pretty(file).map_err(|error| TrainError::BadFile {
+        path: config_path(dir),
+        reason: error.to_string(),
+    })?;
+    write_whole(&config_path(dir), (text + "\n").as_bytes())?;
+    Ok(lock)
 }
 
 /// The last checkpoint of a run folder, none where there is none yet.

@@ -69,10 +69,10 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         config.validate()?;
         let model = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
-        Self::with_model(config, model, set, device)
+        Self::begin(config, model, set, device)
     }
 
-    /// A new run from the weights of a model, such as an imported one.
+    /// A new run from the weights of a model, such as an imported one; it may be plain and on another device.
     ///
     /// # Errors
     /// If the configuration is wanting, is not that of the model, or the data don't fit it.
@@ -82,14 +82,27 @@ impl Trainer {
         set: Arc<PuzzleSet>,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        config.validate()?;
-        if model.config() != &config.model {
-            return Err(TrainError::Field {
-                field: "model",
-                expected: "the configuration of the model at hand",
-                found: "another".to_owned(),
-            });
-        }
+        config.validate_for(&model)?;
+        let fresh = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
+        let mut values: BTreeMap<String, Tensor<1>> = model
+            .weights()
+            .into_iter()
+            .map(|weight| (weight.name, weight.value))
+            .collect();
+        drop(model);
+        let model = fresh.map_weights(|name, _role, old| match values.remove(name) {
+            Some(value) => value.to_device(&old.device()),
+            None => old,
+        });
+        Self::begin(config, model, set, device)
+    }
+
+    fn begin(
+        config: TrainConfig,
+        model: Hrm,
+        set: Arc<PuzzleSet>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let ema = config.ema.map(|decay| Ema::new(decay, &model));
         let state = TrainState {
             step: 0,

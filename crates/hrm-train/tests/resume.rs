@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use hrm_data::PuzzleSet;
+use hrm_core::Hrm;
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_train::{Checkpoint, Preset, TrainConfig, TrainError, Trainer};
+use hrm_data::{PuzzleSet, Task};
+use hrm_train::{Checkpoint, Preset, Run, RunFile, TrainConfig, TrainError, Trainer, WeightKind};
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
@@ -121,4 +122,59 @@ fn damage_is_found_and_other_data_are_refused() {
         flipped[at] ^= 1 << (i % 8);
         assert!(read(&flipped).is_err(), "a flipped bit at {at} went unseen");
     }
+}
+
+#[test]
+fn a_run_of_a_model_at_hand_is_one_of_no_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = Device::flex();
+    let set = puzzles(1);
+    let mut file = RunFile {
+        preset: None,
+        data: "unknown".into(),
+        config: config("trm-small", &set),
+    };
+    let model = Hrm::new(&file.config.model, 9, &device).unwrap();
+    let run = dir.path().join("run");
+    Run::import(&run, &file, &model, Task::Other).unwrap();
+    let error = Run::import(&run, &file, &model, Task::Other).unwrap_err();
+    assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+
+    let values = |model: &Hrm| -> Vec<Vec<f32>> {
+        let weights = model.weights().into_iter();
+        weights
+            .map(|weight| weight.value.try_into_vec_as().unwrap())
+            .collect()
+    };
+    for kind in [WeightKind::Ema, WeightKind::Raw] {
+        let checkpoint = Checkpoint::open(&run).unwrap();
+        assert_eq!(
+            (checkpoint.info().step, checkpoint.info().task),
+            (0, Task::Other)
+        );
+        assert!(values(&checkpoint.model(kind, &device).unwrap()) == values(&model));
+    }
+
+    // Training goes on from it as from the model itself, on any data of its sizes.
+    let other = puzzles(2);
+    let mut from_model =
+        Trainer::with_model(file.config.clone(), model, other.clone(), &device).unwrap();
+    from_model.by_ref().for_each(|report| drop(report.unwrap()));
+    let mut resumed = Run::resume(&run, other.clone(), None, &device).unwrap();
+    resumed.train(|_| true).unwrap();
+    // All that a model trained from scratch has random is in its weights.
+    assert!(values(&resumed.trainer().state().model) == values(&from_model.state().model));
+    assert!(values(&resumed.trainer().eval_model()) == values(&from_model.eval_model()));
+    // From then on it is a run on those data.
+    let error = Run::resume(&run, set, None, &device).unwrap_err();
+    assert!(matches!(error, TrainError::RunInUse { .. }), "{error}");
+    drop(resumed);
+    let error = Run::resume(&run, puzzles(1), None, &device).unwrap_err();
+    assert!(matches!(error, TrainError::DataChanged { .. }), "{error}");
+
+    let model = Hrm::new(&file.config.model, 9, &device).unwrap();
+    file.config.model.h_cycles += 1;
+    let error = Run::import(&dir.path().join("x"), &file, &model, Task::Other).unwrap_err();
+    assert!(error.to_string().contains("`model`"), "{error}");
+    assert!(!dir.path().join("x").exists());
 }
