@@ -26,7 +26,7 @@ pub use rope::RopeTable;
 pub use swiglu::swiglu;
 pub use token_loss::{IGNORED_LABEL, LossKind, token_cross_entropy};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 /// Whether the functions of this module run fused kernels on `tensor`: it is f32, lives on the `flex`
 /// backend, the feature `flex` is on, and `HRM_FUSED=0` is not set.
@@ -39,6 +39,19 @@ pub fn fused_available<const D: usize>(tensor: &Tensor<D>) -> bool {
         let _ = tensor;
         false
     }
+}
+
+/// Runs `work` on a thread of rayon's pool where `device` is Burn's `flex`, else right here.
+///
+/// An operation that is called from outside the pool hands its work over and sleeps until it is done, a few hundred times
+/// in a training step. From inside it starts at once.
+pub fn on_pool<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    #[cfg(feature = "flex")]
+    if device.clone().without_autodiff() == Device::flex() {
+        return rayon::scope(|_| work());
+    }
+    let _ = device;
+    work()
 }
 
 /// The plain Burn implementations, for tests and benchmarks that compare the two.
