@@ -22,9 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         inputs: board.tokens(),
         puzzle_id: 0,
     })?;
-    println!(
-        "{:?}",
-        sudoku::Board::from_tokens(SudokuSize::Four, &answer.tokens)?
-    );
+    let solution = sudoku::Board::from_tokens(SudokuSize::Four, &answer.tokens)?;
+    println!("{solution:?}");
     Ok(())
 }

@@ -24,10 +24,10 @@ use console::Console;
 #[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLE)]
 struct Cli {
     /// Print results as JSON, one tagged object per line.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     /// Say nothing but results and errors.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Output")]
     quiet: bool,
     #[command(subcommand)]
     command: Command,
@@ -52,11 +52,11 @@ enum Command {
 
 const EXAMPLE: &str = "\
 From nothing to a solved puzzle:
-  hrm data sudoku generate --size 4 --count 1000 --clues 6 --seed 1 --out puzzles.csv
+  hrm data sudoku generate --size 4 --count 1000 --clues 8 --seed 1 --out puzzles.csv
   hrm data build sudoku --input puzzles.csv --test-count 100 --out sudoku4
-  hrm train --preset trm-small --data sudoku4 --out run --steps 500
+  hrm train --preset trm-small --data sudoku4 --out run --steps 1500
   hrm eval --checkpoint run --data sudoku4
-  hrm solve --checkpoint run '1... ..3. .... ...2'";
+  hrm solve --checkpoint run --trace '123. 4..1 3.1. .1..'";
 
 /// How a command that ran has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

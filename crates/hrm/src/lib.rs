@@ -65,3 +65,7 @@ pub mod prelude {
         Trainer, WeightKind, evaluate,
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

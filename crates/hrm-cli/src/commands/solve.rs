@@ -67,7 +67,7 @@ pub(crate) struct Args {
 /// A puzzle with the model's answer.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "answer")]
-struct Line<'a> {
+struct Line {
     /// Line of the input, from 1.
     line: u64,
     question: String,
@@ -79,7 +79,7 @@ struct Line<'a> {
     votes: u32,
     total_segments: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'a str>,
+    note: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trace: Vec<String>,
 }
@@ -197,7 +197,7 @@ fn show(
 ) -> Result<()> {
     let verdict = answer.verdict(0.0);
     let note = (answer.verified == Some(false))
-        .then(|| why(loaded.task, inputs))
+        .then(|| why(loaded.task, inputs, &answer.tokens))
         .flatten();
     if console.is_json() {
         return Ok(console.object(&Line {
@@ -226,8 +226,9 @@ fn show(
             .filter(|(token, before)| token != before)
             .count();
         console.text(format_args!(
-            "segment {}: {changed} cells changed\n{}\n",
+            "segment {}: {changed} of {} cells changed\n{}\n",
             index + 1,
+            tokens.len(),
             drawing.answer(inputs, tokens, Some(before))
         ))?;
         before = tokens;
@@ -252,22 +253,24 @@ fn show(
     Ok(())
 }
 
-/// What there is to know about a puzzle whose answer the verifier refused.
-fn why(task: Task, inputs: &[u8]) -> Option<&'static str> {
+/// Why the verifier refused an answer: the puzzle has none, or the rule that the answer breaks.
+fn why(task: Task, inputs: &[u8], answer: &[u8]) -> Option<String> {
     match task {
         Task::Sudoku(size) => {
             let board = sudoku::Board::from_tokens(size, inputs).ok()?;
-            let found = Solver::new(2).with_max_guesses(MAX_GUESSES).solve(&board);
-            match (found.complete, found.solutions) {
-                (true, 0) => Some("the puzzle has no solution"),
-                _ => None,
+            let found = Solver::new(1).with_max_guesses(MAX_GUESSES).solve(&board);
+            if found.complete && found.solutions == 0 {
+                return Some("the puzzle has no solution".to_owned());
             }
+            let answer = sudoku::Board::from_tokens(size, answer).ok()?;
+            let breach = sudoku::verify(&board, &answer).err()?;
+            Some(breach.to_string())
         }
         Task::Maze { height, width } => {
             let maze = maze::Maze::from_tokens(inputs.to_vec(), height, width).ok()?;
             match maze.path_cells() {
-                None => Some("no way leads from S to G"),
-                Some(_) => None,
+                None => Some("no way leads from S to G".to_owned()),
+                Some(_) => Some(maze.verify(answer).to_string()),
             }
         }
         Task::Arc | Task::Other => None,

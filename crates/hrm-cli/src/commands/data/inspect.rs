@@ -124,7 +124,7 @@ fn describe(split: &SplitReport) -> Result<String> {
         split.seq_len,
         split.vocab_size,
         split.num_puzzle_ids,
-        serde_json::to_string(&split.augmentation)?.replace('"', ""),
+        serde_json::to_string(&split.augmentation)?.replace(['"', '{', '}'], ""),
     )?;
     if split.examined < split.examples {
         writeln!(text, "  looked at the first {}", split.examined)?;
