@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use hrm_act::{Batch, Correctness};
 use hrm_core::Hrm;
+use hrm_core::ops::on_pool;
 use hrm_data::PuzzleSet;
 use serde::{Deserialize, Serialize};
 
@@ -68,12 +69,14 @@ pub fn evaluate(
             break;
         }
         let batch = Batch::from_host(&rows, device);
-        let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
-        let mut state = model.initial_state();
-        for _ in 0..config.segments {
-            state = model.advance(state, x.clone());
-        }
-        let output = model.read_out(state.z_h);
+        let output = on_pool(device, || {
+            let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
+            let mut state = model.initial_state();
+            for _ in 0..config.segments {
+                state = model.advance(state, x.clone());
+            }
+            model.read_out(state.z_h)
+        });
         let correct = Correctness::of(output.logits, batch.labels);
         let says_right = output
             .q_halt

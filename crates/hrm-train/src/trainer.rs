@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use hrm_act::{ActStep, Batch, Carry, MetricSums, Metrics};
+use hrm_core::ops::on_pool;
 use hrm_core::{Hrm, Sizes};
 use hrm_data::{Exploration, PuzzleSet, Sampler, SamplerConfig};
 use serde::{Deserialize, Serialize};
@@ -218,7 +219,8 @@ impl Trainer {
     /// One optimizer step on a batch of the caller's; gives the learning rate used. Waits for nothing.
     pub fn step_on(&mut self, batch: Batch) -> f64 {
         let state = self.state.take().expect(BETWEEN_STEPS);
-        let (mut state, lr, metrics) = state.train(&self.config, batch);
+        let config = &self.config;
+        let (mut state, lr, metrics) = on_pool(&self.device, move || state.train(config, batch));
         state.window = Some(match state.window.take() {
             Some(window) => window.plus(metrics),
             None => metrics,

@@ -5,6 +5,7 @@
 //! device which prepares kernels for each size is done after the first few.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
+use hrm_core::ops::on_pool;
 use hrm_core::{HaltHead, Hrm, LatentState, truncated_normal};
 
 use super::config::{HaltRule, ReasonerConfig};
@@ -226,7 +227,8 @@ impl<'a> Lane<'a> {
         let Some(Rows { x, latent }) = self.rows.take() else {
             return Ok(Readings::None);
         };
-        let latent = self.model.advance(latent, x.clone());
+        let model = self.model;
+        let latent = on_pool(&x.device(), || model.advance(latent, x.clone()));
         let z_h = latent.z_h.clone();
         self.rows = Some(Rows { x, latent });
         for slot in self.slots.iter_mut().flatten() {
