@@ -16,7 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{data, devices, eval, presets, solve, train};
+use commands::{
+    conformance, data, devices, eval, export, import, presets, pull, solve, train,
+};
 use console::Console;
 
 /// Train, evaluate and solve puzzles with the Hierarchical Reasoning Model (HRM) and TRM.
@@ -48,6 +50,10 @@ enum Command {
     Presets(presets::Args),
     /// List what can compute: what was built in and what was found.
     Devices(devices::Args),
+    Import(import::Args),
+    Export(export::Args),
+    Pull(pull::Args),
+    Conformance(conformance::Args),
 }
 
 const EXAMPLE: &str = "\
@@ -56,7 +62,7 @@ From nothing to a solved puzzle:
   hrm data build sudoku --input puzzles.csv --test-count 100 --out sudoku4
   hrm train --preset trm-small --data sudoku4 --out run --steps 1500
   hrm eval --checkpoint run --data sudoku4
-  hrm solve --checkpoint run --trace '123. 4..1 3.1. .1..'";
+  hrm solve --checkpoint run --trace --halt stable:2 '123. 4..1 3.1. .1..'";
 
 /// How a command that ran has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +95,10 @@ fn main() -> ExitCode {
         Command::Solve(args) => solve::run(&args, &console),
         Command::Presets(args) => presets::run(&args, &console),
         Command::Devices(args) => devices::run(&args, &console),
+        Command::Import(args) => import::run(&args, &console),
+        Command::Export(args) => export::run(&args, &console),
+        Command::Pull(args) => pull::run(&args, &console),
+        Command::Conformance(args) => conformance::run(&args, &console),
     };
     result
         .unwrap_or_else(|error| {
