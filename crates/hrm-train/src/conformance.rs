@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use hrm_act::{ActConfig, ActStep, Batch, LossKind};
+use hrm_act::{ActConfig, ActStep, Batch, IGNORED_LABEL, LossKind};
 use hrm_core::{
     ComputeType, GradientSpan, HaltHead, Hrm, HrmConfig, Levels, MixerKind, PositionKind,
     PuzzleEmbeddingConfig, WeightRole,
@@ -306,6 +306,7 @@ impl<'a> Trace<'a> {
 
     /// The recorded start weights as a trainable model.
     fn model(&self, config: &HrmConfig, device: &Device) -> Result<Hrm, TraceError> {
+        self.check_sizes(config)?;
         let fresh = Hrm::new(config, 0, &device.clone().autodiff())?;
         let mut failure = None;
         let model = fresh.map_weights(|name, _role, value| {
@@ -321,6 +322,49 @@ impl<'a> Trace<'a> {
             }
         });
         failure.map_or(Ok(model), Err)
+    }
+
+    /// Looks for what fixes the sizes of the configuration before memory is asked for.
+    fn check_sizes(&self, config: &HrmConfig) -> Result<(), TraceError> {
+        let positive = [
+            ("batch_size", self.config.batch_size),
+            ("halt_max_steps", self.config.halt_max_steps as usize),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|&(_, value)| value == 0) {
+            return Err(unknown(key, "at least 1", "0"));
+        }
+        let d = config.hidden_size;
+        let floats: &[Dtype] = &[Dtype::F32];
+        let weight =
+            |name: &str, count| self.tensor(&format!("weights/inner.{name}"), count, floats);
+        self.tensor(
+            "infer/segment0/z_H",
+            self.config
+                .batch_size
+                .saturating_mul(config.total_len())
+                .saturating_mul(d),
+            floats,
+        )?;
+        weight("lm_head.weight", config.vocab_size * d)?;
+        if let Some(puzzle) = &config.puzzle_embedding {
+            weight("puzzle_emb.weights", config.num_puzzle_ids * puzzle.dim)?;
+        }
+        let (h, l) = config.layers();
+        for (level, layers) in [("H", h), ("L", l)] {
+            for layer in 0..layers {
+                let block = format!("{level}_level.layers.{layer}");
+                let mixer = |name: &str, count| weight(&format!("{block}.{name}.weight"), count);
+                mixer("mlp.down_proj", d * config.swiglu_width(d))?;
+                match config.mixer {
+                    MixerKind::Attention => mixer("self_attn.o_proj", d * d)?,
+                    MixerKind::Mlp => {
+                        let len = config.total_len();
+                        mixer("mlp_t.down_proj", len * config.swiglu_width(len))?
+                    }
+                };
+            }
+        }
+        Ok(())
     }
 
     fn compare_inference(
@@ -563,22 +607,27 @@ impl<'a> Trace<'a> {
     fn batch(&self, group: &str, device: &Device, draws: bool) -> Result<Batch, TraceError> {
         let (b, s) = (self.config.batch_size, self.config.seq_len);
         let device = &device.clone().without_autodiff();
-        let cells = |name: &str| -> Result<Tensor<2, Int>, TraceError> {
-            let values = self.integers(&format!("{group}/{name}"), b * s)?;
+        let tokens = self.config.vocab_size;
+        let cells = |name: &str, special: Option<i32>| -> Result<Tensor<2, Int>, TraceError> {
+            let values = self.indices(&format!("{group}/{name}"), b * s, tokens, special)?;
             Ok(Tensor::from_data(TensorData::new(values, [b, s]), device))
         };
-        let row = |name: &str| -> Result<Tensor<1, Int>, TraceError> {
-            let values = self.integers(name, b)?;
+        let row = |name: &str, end: usize| -> Result<Tensor<1, Int>, TraceError> {
+            let values = self.indices(name, b, end, None)?;
             Ok(Tensor::from_data(TensorData::new(values, [b]), device))
         };
+        let ids = match self.config.puzzle_emb_ndim {
+            0 => usize::MAX,
+            _ => self.config.num_puzzle_identifiers,
+        };
         Ok(Batch {
-            inputs: cells("inputs")?,
-            labels: cells("labels")?,
-            puzzle_ids: row(&format!("{group}/puzzle_identifiers"))?,
+            inputs: cells("inputs", None)?,
+            labels: cells("labels", Some(IGNORED_LABEL as i32))?,
+            puzzle_ids: row(&format!("{group}/puzzle_identifiers"), ids)?,
             min_segments: match group.strip_suffix("/batch") {
                 // With M = 1 there is nothing to explore.
                 Some(step) if draws && self.config.halt_max_steps > 1 => {
-                    row(&format!("{step}/min_steps"))?
+                    row(&format!("{step}/min_steps"), usize::MAX)?
                 }
                 _ => Tensor::zeros([b], device),
             },
@@ -621,6 +670,31 @@ impl<'a> Trace<'a> {
             .iter()
             .map(|&chunk| f32::from_le_bytes(chunk))
             .collect())
+    }
+
+    /// Integers from 0 to below `end`, or `special`.
+    fn indices(
+        &self,
+        name: &str,
+        count: usize,
+        end: usize,
+        special: Option<i32>,
+    ) -> Result<Vec<i32>, TraceError> {
+        let values = self.integers(name, count)?;
+        let fits = |value: i32| {
+            Some(value) == special || usize::try_from(value).is_ok_and(|value| value < end)
+        };
+        match values.iter().find(|&&value| !fits(value)) {
+            None => Ok(values),
+            Some(value) => Err(TraceError::Tensor {
+                name: name.to_owned(),
+                expected: match special {
+                    Some(special) => format!("0 to {}, or {special}", end - 1),
+                    None => format!("0 to {}", end - 1),
+                },
+                found: value.to_string(),
+            }),
+        }
     }
 
     fn integers(&self, name: &str, count: usize) -> Result<Vec<i32>, TraceError> {
