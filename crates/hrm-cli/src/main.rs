@@ -16,9 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{
-    conformance, data, devices, eval, export, import, presets, pull, solve, train,
-};
+use commands::{data, devices, eval, presets, solve, train};
 use console::Console;
 
 /// Train, evaluate and solve puzzles with the Hierarchical Reasoning Model (HRM) and TRM.
@@ -50,10 +48,6 @@ enum Command {
     Presets(presets::Args),
     /// List what can compute: what was built in and what was found.
     Devices(devices::Args),
-    Import(import::Args),
-    Export(export::Args),
-    Pull(pull::Args),
-    Conformance(conformance::Args),
 }
 
 const EXAMPLE: &str = "\
@@ -95,10 +89,6 @@ fn main() -> ExitCode {
         Command::Solve(args) => solve::run(&args, &console),
         Command::Presets(args) => presets::run(&args, &console),
         Command::Devices(args) => devices::run(&args, &console),
-        Command::Import(args) => import::run(&args, &console),
-        Command::Export(args) => export::run(&args, &console),
-        Command::Pull(args) => pull::run(&args, &console),
-        Command::Conformance(args) => conformance::run(&args, &console),
     };
     result
         .unwrap_or_else(|error| {
