@@ -4,7 +4,7 @@ use hrm::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = hrm::device::from_env()?;
-    let puzzles = sudoku::Generator::new(SudokuSize::Four).puzzles(100, 1)?;
+    let puzzles = sudoku::Generator::new(SudokuSize::Four).puzzles(30, 1)?;
     let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true)?);
     let mut config = Preset::by_name("trm-small")?.config(&set);
     config.steps = 10;
