@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{data, devices, eval, presets, solve, train};
+use commands::{conformance, data, devices, eval, export, import, presets, pull, solve, train};
 use console::Console;
 
 /// Train, evaluate and solve puzzles with the Hierarchical Reasoning Model (HRM) and TRM.
@@ -48,6 +48,10 @@ enum Command {
     Presets(presets::Args),
     /// List what can compute: what was built in and what was found.
     Devices(devices::Args),
+    Import(import::Args),
+    Export(export::Args),
+    Pull(pull::Args),
+    Conformance(conformance::Args),
 }
 
 const EXAMPLE: &str = "\
@@ -89,6 +93,10 @@ fn main() -> ExitCode {
         Command::Solve(args) => solve::run(&args, &console),
         Command::Presets(args) => presets::run(&args, &console),
         Command::Devices(args) => devices::run(&args, &console),
+        Command::Import(args) => import::run(&args, &console),
+        Command::Export(args) => export::run(&args, &console),
+        Command::Pull(args) => pull::run(&args, &console),
+        Command::Conformance(args) => conformance::run(&args, &console),
     };
     result
         .unwrap_or_else(|error| {

@@ -1,0 +1,279 @@
+//! `hrm import`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as Arguments;
+use hrm::core::store::{ConfigHints, ImportOptions, PuzzleTable, TensorFile, import, inspect};
+use hrm::core::{Levels, MixerKind};
+use hrm::device;
+use hrm::prelude::*;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::console::Console;
+use crate::files::{check_free, write_folder};
+
+/// Make a run of a checkpoint of the reference programs, or of an export.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm import step_26041 --config all_config.yaml --out sudoku-extreme
+  hrm import model.safetensors --preset trm-sudoku-mlp --out trm
+  hrm eval --checkpoint sudoku-extreme --data data
+  hrm train --resume sudoku-extreme --data data --steps 1000
+
+The shapes of the tensors tell most of the configuration; the rest comes from the options, --config, --preset and the file's own
+metadata, in this order. Nothing in a pickle is executed.")]
+pub(crate) struct Args {
+    /// A torch checkpoint (a state dict) or a safetensors file, of any name.
+    #[arg(value_name = "CHECKPOINT")]
+    file: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// How to import.
+#[derive(Debug, Arguments)]
+pub(super) struct Settings {
+    /// Folder of the run to make.
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// The all_config.yaml beside the checkpoint.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Recipe that the checkpoint was trained by (`hrm presets`); a later training goes on by it.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Attention heads.
+    #[arg(long, alias = "num-heads", value_name = "N")]
+    heads: Option<usize>,
+    /// Outer cycles of a segment.
+    #[arg(long, value_name = "N")]
+    h_cycles: Option<usize>,
+    /// Updates of the fast state in an outer cycle.
+    #[arg(long, value_name = "N")]
+    l_cycles: Option<usize>,
+    /// Most segments on a puzzle.
+    #[arg(long, value_name = "N")]
+    max_segments: Option<usize>,
+    /// Cells of a puzzle.
+    #[arg(long, value_name = "N")]
+    seq_len: Option<usize>,
+    /// Positions of the puzzle embedding in front of the cells.
+    #[arg(long, value_name = "N")]
+    puzzle_positions: Option<usize>,
+    /// The puzzle table: all rows, the first N, N with the mean row as the new ones, or N of zeros.
+    #[arg(long, value_name = "keep|cut:N|grow:N|reset:N", default_value = "keep")]
+    puzzle_table: TableChange,
+    /// Writes over a folder that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Settings {
+    /// Refuses a folder that is there already, before any work.
+    pub(super) fn check_out(&self) -> Result<()> {
+        check_free(&self.out, self.force)
+    }
+}
+
+/// `keep`, `cut:N`, `grow:N` or `reset:N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TableChange(PuzzleTable);
+
+impl FromStr for TableChange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("expected keep, cut:N, grow:N or reset:N, found `{text}`");
+        let Some((what, rows)) = text.split_once(':') else {
+            return match text {
+                "keep" => Ok(Self(PuzzleTable::Keep)),
+                _ => Err(bad()),
+            };
+        };
+        let rows = rows.parse().map_err(|_| bad())?;
+        match what {
+            "cut" => Ok(Self(PuzzleTable::Cut(rows))),
+            "grow" => Ok(Self(PuzzleTable::Grow(rows))),
+            "reset" => Ok(Self(PuzzleTable::Reset(rows))),
+            _ => Err(bad()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "imported")]
+struct Line<'a> {
+    file: &'a Path,
+    run: &'a Path,
+    checkpoint: PathBuf,
+    preset: &'a str,
+    parameters: usize,
+    max_segments: u32,
+    model: &'a HrmConfig,
+    warnings: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    import_file(&args.file, None, &args.settings, console)
+}
+
+/// Imports a file. `config` is a configuration that came with it, for where none is named.
+pub(super) fn import_file(
+    path: &Path,
+    config: Option<&Path>,
+    settings: &Settings,
+    console: &Console,
+) -> Result<Outcome> {
+    settings.check_out()?;
+    let device = device::choose(None)?;
+    let preset = settings
+        .preset
+        .as_deref()
+        .map(Preset::by_name)
+        .transpose()?;
+    let hints = hints(settings, preset, config)?;
+    let data = hints.data_path.clone().unwrap_or_default();
+    let file = TensorFile::open(path)?;
+    let options = ImportOptions {
+        hints,
+        puzzle_table: settings.puzzle_table.0,
+        ..ImportOptions::default()
+    };
+    if let Some(preset) = preset {
+        let (found, _) = inspect(&file, &options)?;
+        check_kind(preset, &found)
+            .with_context(|| format!("{}: --preset {}", path.display(), preset.name))?;
+    }
+    let imported = import(&file, &options, &device)?;
+    let warnings: Vec<String> = imported.warnings.iter().map(ToString::to_string).collect();
+    for warning in &warnings {
+        console.note(format_args!("warning: {warning}"));
+    }
+    let model = imported.model;
+    let preset = preset.unwrap_or_else(|| Preset::of_model(model.config()));
+    let mut train = preset.config_for_sizes(model.config().sizes());
+    train.model = model.config().clone();
+    train.act.max_segments = u32::try_from(imported.max_segments).unwrap_or(u32::MAX);
+    let run_file = RunFile {
+        preset: Some(preset.name.to_owned()),
+        data: data.into(),
+        config: train,
+    };
+    let mut checkpoint = PathBuf::new();
+    write_folder(&settings.out, settings.force, |dir| {
+        let written = Run::import(dir, &run_file, &model, Task::Other)?;
+        let within = written.strip_prefix(dir).unwrap_or(&written);
+        checkpoint = settings.out.join(within);
+        Ok(())
+    })?;
+    let line = Line {
+        file: path,
+        run: &settings.out,
+        checkpoint,
+        preset: preset.name,
+        parameters: model.config().num_parameters(),
+        max_segments: run_file.config.act.max_segments,
+        model: model.config(),
+        warnings,
+    };
+    console.result(&line, describe(&line))?;
+    Ok(Outcome::Done)
+}
+
+/// A recipe for HRM says nothing of a TRM, nor one for attention of an MLP.
+fn check_kind(preset: Preset, found: &HrmConfig) -> Result<()> {
+    let kind = |config: &HrmConfig| match (config.levels, config.mixer) {
+        (Levels::Separate { .. }, _) => "HRM",
+        (Levels::Shared { .. }, MixerKind::Attention) => "TRM with attention",
+        (Levels::Shared { .. }, MixerKind::Mlp) => "TRM with the MLP mixer",
+    };
+    let expected = kind(&preset.config_for_sizes(ANY_SIZES).model);
+    if expected != kind(found) {
+        bail!("expected {expected}, found {}", kind(found));
+    }
+    Ok(())
+}
+
+/// Sizes for a recipe of which only the rest is looked at.
+const ANY_SIZES: Sizes = Sizes {
+    seq_len: 1,
+    vocab_size: 1,
+    num_puzzle_ids: 1,
+};
+
+/// What the options say, completed by the configuration file and the preset.
+fn hints(
+    settings: &Settings,
+    preset: Option<Preset>,
+    config: Option<&Path>,
+) -> Result<ConfigHints> {
+    let mut hints = ConfigHints {
+        seq_len: settings.seq_len,
+        num_heads: settings.heads,
+        h_cycles: settings.h_cycles,
+        l_cycles: settings.l_cycles,
+        max_segments: settings.max_segments,
+        puzzle_positions: settings.puzzle_positions,
+        ..ConfigHints::default()
+    };
+    if let Some(path) = settings.config.as_deref().or(config) {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        hints = hints.or(ConfigHints::from_yaml(&text, &name)?);
+    }
+    if let Some(preset) = preset {
+        let recipe = preset.config_for_sizes(ANY_SIZES);
+        let segments = usize::try_from(recipe.act.max_segments).ok();
+        hints = hints.or(ConfigHints {
+            seq_len: None,
+            compute: None,
+            // The name tells which published data the recipe is for.
+            data_path: Some(preset.name.to_owned()),
+            ..ConfigHints::from_config(&recipe.model, segments)
+        });
+    }
+    Ok(hints)
+}
+
+fn describe(line: &Line<'_>) -> String {
+    let model = line.model;
+    let (h_layers, l_layers) = model.layers();
+    let kind = match h_layers {
+        0 => format!("TRM, {l_layers} blocks"),
+        _ => format!("HRM, {h_layers} + {l_layers} blocks"),
+    };
+    format!(
+        "{}: {kind} of width {}, {} parameters, {} cells of {} tokens, {} puzzle ids, {} x {} cycles, at most {} segments",
+        line.run.display(),
+        model.hidden_size,
+        line.parameters,
+        model.seq_len,
+        model.vocab_size,
+        model.num_puzzle_ids,
+        model.h_cycles,
+        model.l_cycles,
+        line.max_segments,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_the_table_are_words_and_rows() {
+        let change = |text: &str| text.parse::<TableChange>().map(|change| change.0);
+        assert_eq!(change("keep"), Ok(PuzzleTable::Keep));
+        assert_eq!(change("cut:3"), Ok(PuzzleTable::Cut(3)));
+        assert_eq!(change("grow:30"), Ok(PuzzleTable::Grow(30)));
+        assert_eq!(change("reset:1"), Ok(PuzzleTable::Reset(1)));
+        for bad in ["cut", "cut:", "cut:-1", "shrink:3", ""] {
+            assert!(change(bad).unwrap_err().contains("expected keep"), "{bad}");
+        }
+    }
+}
