@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 /// Where a command reports.
@@ -79,7 +79,7 @@ impl Console {
     /// A bar of `len` steps; `unit` says of what.
     pub(crate) fn bar(&self, len: u64, unit: &str) -> ProgressBar {
         let template = format!(
-            "{{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left {{msg}}"
+            "{{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{rate}} {{eta}} left {{msg}}"
         );
         self.styled(
             ProgressBar::with_draw_target(Some(len), self.target()),
@@ -109,8 +109,14 @@ impl Console {
 
     fn styled(&self, bar: ProgressBar, template: &str) -> ProgressBar {
         match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
+            Ok(style) => bar.with_style(style.with_key("rate", rate)),
             Err(_) => bar,
         }
     }
+}
+
+/// Steps a second, with one decimal.
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // A bar that can't be drawn is no error.
+    let _ = write!(out, "{:.1}/s", state.per_sec());
 }

@@ -150,7 +150,12 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                 }
                 Err(error) => {
                     outcome = Outcome::BadInput;
+                    let error = error.to_string();
                     console.problem(format_args!("{source}:{line}: {error}"));
+                    console.object(&Bad {
+                        line: *line,
+                        error: &error,
+                    })?;
                 }
             }
             next += 1;
