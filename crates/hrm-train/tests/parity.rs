@@ -1,4 +1,5 @@
-//! This implementation against traces of the reference programs. `HRM_DEVICE` names another device than flex.
+//! This implementation against traces of the reference programs, on `flex`; `hrm conformance --device D` does the same on any
+//! other device.
 
 use burn::tensor::Device;
 use hrm_train::conformance::{Tolerances, Trace, TraceError};
@@ -133,6 +134,12 @@ fn what_is_wrong_with_a_trace_is_named() {
     );
     refused(config("\"lr\"", "\"rate\""), &["optimizer", "lr"]);
     config("", "").unwrap();
+    // No training steps: inference alone is asked for.
+    damaged(
+        |name, _| !name.starts_with("train/"),
+        ("\"train_steps\": 6", "\"train_steps\": 0"),
+    )
+    .unwrap();
 }
 
 #[test]
