@@ -315,6 +315,10 @@ fn every_command_has_help_with_an_example() {
         "solve",
         "presets",
         "devices",
+        "import",
+        "export",
+        "pull",
+        "conformance",
     ] {
         let ran = words(folder.path(), &format!("{line} --help")).ok();
         let example = ran.stdout.contains("Example") || line.is_empty();
