@@ -46,9 +46,9 @@ struct Options {
     /// A field of the recipe, as key=value; may be given several times.
     #[arg(long)]
     set: Vec<String>,
-    /// Unseen puzzles to solve.
-    #[arg(long, default_value_t = 400)]
-    puzzles: usize,
+    /// Unseen puzzles to solve; default: 400, and 100 of 4x4, of which there are few different ones.
+    #[arg(long)]
+    puzzles: Option<usize>,
     /// Print a JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -68,22 +68,21 @@ enum Size {
     Nine,
 }
 
-/// Puzzles to train on: augmented as they are drawn, so each is seen in many forms.
-const ORIGINALS: usize = 4000;
-
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let device = match &options.device {
         Some(name) => hrm::device::parse(name)?,
         None => hrm::device::from_env()?,
     };
-    let (size, clues) = match options.size {
-        Size::Four => (SudokuSize::Four, 6),
-        Size::Six => (SudokuSize::Six, 20),
-        Size::Nine => (SudokuSize::Nine, 45),
+    // Puzzles are augmented as they are drawn, so each is seen in many forms.
+    let (size, clues, originals, unseen) = match options.size {
+        Size::Four => (SudokuSize::Four, 6, 250, 100),
+        Size::Six => (SudokuSize::Six, 20, 4000, 400),
+        Size::Nine => (SudokuSize::Nine, 45, 4000, 400),
     };
-
-    let (known, test) = make_puzzles(size, clues, &options)?;
+    let generator = Generator::new(size).with_clues(clues..=clues);
+    let unseen = options.puzzles.unwrap_or(unseen);
+    let (known, test) = make_puzzles(&generator, originals, unseen, options.seed)?;
     let set = Arc::new(PuzzleSet::from_sudoku(&known, size, true)?);
     let unseen = PuzzleSet::from_sudoku(&test, size, false)?;
     eprintln!(
@@ -147,13 +146,14 @@ fn main() -> anyhow::Result<()> {
 
 /// Puzzles with one solution; no test puzzle equals a training puzzle under relabelling and symmetry.
 fn make_puzzles(
-    size: SudokuSize,
-    clues: usize,
-    options: &Options,
+    generator: &Generator,
+    originals: usize,
+    unseen: usize,
+    seed: u64,
 ) -> anyhow::Result<(Vec<Puzzle>, Vec<Puzzle>)> {
-    let generator = Generator::new(size).with_clues(clues..=clues);
-    let mut train = generator.puzzles(ORIGINALS + options.puzzles, options.seed)?;
-    let test = train.split_off(ORIGINALS);
+    anyhow::ensure!(unseen > 0, "--puzzles must be at least 1");
+    let mut train = generator.puzzles(originals + unseen, seed)?;
+    let test = train.split_off(originals);
     let canonical = |puzzle: &Puzzle| Canonical::of(&puzzle.question, &puzzle.answer);
     let seen: HashSet<Canonical> = train.iter().map(canonical).collect::<Result<_, _>>()?;
     for puzzle in &test {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use hrm_core::{Hrm, HrmConfig, Sizes, WeightRole};
+use hrm_core::{Hrm, HrmConfig, PuzzleEmbeddingConfig, Sizes, WeightRole};
 use hrm_train::{DenseOptimizer, OptimizerConfig, Rule, clip_global_norm, sign_sgd_rows};
 use proptest::prelude::*;
 
@@ -16,6 +16,10 @@ fn tiny() -> Hrm {
     let config = HrmConfig {
         hidden_size: 8,
         num_heads: 2,
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 8,
+            positions: Some(2),
+        }),
         ..HrmConfig::trm(sizes)
     };
     Hrm::new(&config, 7, &Device::flex().autodiff()).unwrap()
