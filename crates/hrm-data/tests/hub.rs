@@ -184,7 +184,9 @@ fn model() -> Repository {
 }
 
 fn weights() -> Vec<u8> {
-    (0..100_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect()
+    (0..100_000u32)
+        .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+        .collect()
 }
 
 #[test]
