@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hrm_act::reasoner::{
-    Answer, Attempts, Choice, Draw, HaltRule, MazeSymmetry, MazeVerifier, Puzzle, ReasonError,
-    Reasoner, ReasonerConfig, Reply, Request, SudokuSymmetry, SudokuVerifier, Symmetry, Verdict,
-    Verifier,
+    Answer, Attempts, Choice, Draw, HaltRule, Manner, MazeSymmetry, MazeVerifier, Puzzle,
+    ReasonError, Reasoner, ReasonerConfig, Reply, Request, SudokuSymmetry, SudokuVerifier,
+    Symmetry, Verdict, Verifier,
 };
 use hrm_core::{HaltHead, Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, Sizes};
 use hrm_data::maze::MazeGenerator;
@@ -655,6 +655,111 @@ fn who_goes_away_frees_the_slot() {
     // Ends only because each leaves after two segments of a hundred thousand.
     assert_eq!(reasoner.serve(&receiver), Ok(()));
     assert_eq!(hears.iter().collect::<Vec<_>>(), [1, 2, 1, 2, 1, 2]);
+}
+
+#[test]
+fn requests_of_different_manners_share_the_slots() {
+    let model = model(&configs()[0], 3);
+    let reasoner = Reasoner::new(&model, config(4, 6, HaltRule::QHalt)).unwrap();
+    let manners = [
+        Manner::default(),
+        Manner {
+            max_segments: Some(2),
+            halt: Some(HaltRule::Fixed),
+            watched: false,
+        },
+        Manner {
+            max_segments: Some(9),
+            halt: Some(HaltRule::Stable { segments: 2 }),
+            watched: false,
+        },
+        Manner {
+            max_segments: None,
+            halt: Some(HaltRule::Fixed),
+            watched: true,
+        },
+    ];
+    let (sender, receiver) = mpsc::channel();
+    let mut waiting = Vec::new();
+    for number in 0..12 {
+        let manner = manners[number % manners.len()];
+        let (reply, answer) = mpsc::channel();
+        let (heard, hears) = mpsc::channel();
+        let client = Watcher { reply, heard };
+        let request = Request::new(puzzle(number), client).with_manner(manner);
+        assert!(sender.send(request).is_ok());
+        waiting.push((number, manner, answer, hears));
+    }
+    drop(sender);
+    assert_eq!(reasoner.serve(&receiver), Ok(()));
+    for (number, manner, answer, hears) in waiting {
+        let answer = answer.recv().unwrap().unwrap();
+        let alone = ReasonerConfig {
+            max_segments: manner.max_segments.unwrap_or(6),
+            halt: manner.halt.unwrap_or(HaltRule::QHalt),
+            ..config(4, 6, HaltRule::QHalt)
+        };
+        let alone = Reasoner::new(&model, alone).unwrap();
+        let alone = alone.solve_one(puzzle(number)).unwrap();
+        assert_eq!(
+            (answer.tokens, answer.segments),
+            (alone.tokens, alone.segments)
+        );
+        let heard: Vec<u32> = hears.iter().collect();
+        match manner.watched {
+            true => assert_eq!(heard, (1..=6).collect::<Vec<_>>()),
+            false => assert!(heard.is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_manner_that_cannot_be_is_an_error_of_its_request() {
+    let model = model(&configs()[0], 3);
+    let reasoner = Reasoner::new(&model, config(2, 3, HaltRule::Fixed)).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let ask = |manner: Manner| {
+        let (reply, answer) = mpsc::channel();
+        let request = Request::new(puzzle(1), move |a| drop(reply.send(a))).with_manner(manner);
+        assert!(sender.send(request).is_ok());
+        answer
+    };
+    let verified = ask(Manner {
+        halt: Some(HaltRule::Verified),
+        ..Manner::default()
+    });
+    let zero = ask(Manner {
+        max_segments: Some(0),
+        ..Manner::default()
+    });
+    let plain = ask(Manner::default());
+    drop(sender);
+    assert_eq!(reasoner.serve(&receiver), Ok(()));
+    let refused = verified.recv().unwrap().unwrap_err();
+    assert_eq!(refused, ReasonError::NoVerifier { field: "halt" });
+    let refused = zero.recv().unwrap().unwrap_err().to_string();
+    assert!(
+        refused.contains("`max_segments` must be at least 1"),
+        "{refused}"
+    );
+    assert_eq!(plain.recv().unwrap().unwrap().segments, 3);
+}
+
+/// A client that hears all.
+struct Watcher {
+    reply: mpsc::Sender<Result<Answer, ReasonError>>,
+    heard: mpsc::Sender<u32>,
+}
+
+impl Reply for Watcher {
+    fn answer(self: Box<Self>, answer: Result<Answer, ReasonError>) {
+        let _ = self.reply.send(answer);
+    }
+
+    fn segment(&mut self, segment: u32, tokens: &[u8]) {
+        assert_eq!(tokens.len(), SIZES.seq_len);
+        let _ = self.heard.send(segment);
+    }
 }
 
 #[test]

@@ -53,13 +53,7 @@ impl ReasonerConfig {
         if self.slots == 0 {
             return Err(zero("slots"));
         }
-        if self.max_segments == 0 {
-            return Err(zero("max_segments"));
-        }
-        if let HaltRule::Stable { segments: 0 } = self.halt {
-            return Err(zero("halt.stable.segments"));
-        }
-        Ok(())
+        check_bounds(self.max_segments, self.halt)
     }
 }
 
@@ -140,6 +134,17 @@ impl Attempts {
         }
         Ok(())
     }
+}
+
+/// Whether these can end a puzzle.
+pub(super) fn check_bounds(max_segments: u32, halt: HaltRule) -> Result<(), ReasonError> {
+    if max_segments == 0 {
+        return Err(zero("max_segments"));
+    }
+    if let HaltRule::Stable { segments: 0 } = halt {
+        return Err(zero("halt.stable.segments"));
+    }
+    Ok(())
 }
 
 fn zero(field: &'static str) -> ReasonError {

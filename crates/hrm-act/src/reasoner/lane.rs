@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
 use hrm_core::ops::on_pool;
 use hrm_core::{HaltHead, Hrm, LatentState, truncated_normal};
 
-use super::config::{HaltRule, ReasonerConfig};
+use super::config::HaltRule;
 use super::error::{ReasonError, device_error};
 use super::symmetry::generator;
 
@@ -42,6 +42,28 @@ pub(super) struct Slot {
     pub unchanged: u32,
     /// Answers of the view, where a trace is kept.
     pub trace: Vec<Vec<u8>>,
+}
+
+/// What the host must know of the rows after a segment, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// Nothing: all go on to their last segment.
+    Nothing,
+    /// The q values.
+    QValues,
+    /// Every row's answer.
+    Answers,
+}
+
+impl Wanted {
+    /// What a rule looks at.
+    pub fn by(halt: HaltRule) -> Self {
+        match halt {
+            HaltRule::Fixed => Self::Nothing,
+            HaltRule::QHalt => Self::QValues,
+            HaltRule::Stable { .. } | HaltRule::Verified => Self::Answers,
+        }
+    }
 }
 
 /// A row as read off the device after its last segment, or after any where all are read.
@@ -222,8 +244,8 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// One segment of every row, and as much of its outcome as the rule needs on the host.
-    pub fn advance(&mut self, config: &ReasonerConfig) -> Result<Readings, ReasonError> {
+    /// One segment of every row, and as much of its outcome as is wanted on the host.
+    pub fn advance(&mut self, wanted: Wanted) -> Result<Readings, ReasonError> {
         let Some(Rows { x, latent }) = self.rows.take() else {
             return Ok(Readings::None);
         };
@@ -234,13 +256,9 @@ impl<'a> Lane<'a> {
         for slot in self.slots.iter_mut().flatten() {
             slot.segments += 1;
         }
-        let every_answer =
-            config.trace || matches!(config.halt, HaltRule::Stable { .. } | HaltRule::Verified);
-        if every_answer {
-            return Ok(Readings::All(read(self.model, z_h)?));
-        }
-        match config.halt {
-            HaltRule::QHalt => {
+        match wanted {
+            Wanted::Answers => Ok(Readings::All(read(self.model, z_h)?)),
+            Wanted::QValues => {
                 let (q_halt, q_continue) = self.model.q_values(z_h);
                 let values = Tensor::cat(vec![q_halt, q_continue], 0)
                     .try_into_vec_as::<f32>()
@@ -249,7 +267,7 @@ impl<'a> Lane<'a> {
                 let pairs = q_halt.iter().copied().zip(q_continue.iter().copied());
                 Ok(Readings::QValues(pairs.collect()))
             }
-            _ => Ok(Readings::None),
+            Wanted::Nothing => Ok(Readings::None),
         }
     }
 
@@ -438,7 +456,6 @@ mod tests {
             steps in prop::collection::vec((any::<u16>(), 0..9usize), 1..8),
         ) {
             let model = model();
-            let config = ReasonerConfig { halt: HaltRule::Fixed, ..ReasonerConfig::default() };
             let mut lane = Lane::new(&model, most);
             let mut next = 0;
             for (halting, arriving) in steps {
@@ -463,7 +480,7 @@ mod tests {
                     let z_h: Vec<u32> = values(fresh.latent.z_h).into_iter().map(f32::to_bits).collect();
                     prop_assert_eq!(&after[&number][..z_h.len()], &z_h[..]);
                 }
-                lane.advance(&config).unwrap();
+                lane.advance(Wanted::Nothing).unwrap();
                 let Some(rows) = &lane.rows else { continue };
                 let logits = model.read_out(rows.latent.z_h.clone()).logits;
                 for (row, slot) in lane.slots.iter().enumerate() {

@@ -46,7 +46,7 @@ pub use config::{Attempts, Choice, HaltRule, ReasonerConfig};
 pub use error::ReasonError;
 pub(crate) use error::device_error;
 pub use puzzle::{Answer, Puzzle};
-pub use serve::{Reply, Request};
+pub use serve::{Manner, Reply, Request};
 pub use symmetry::{Draw, MazeSymmetry, SudokuSymmetry, Symmetry};
 pub use verdict::{Summary, Verdict};
 pub use verifier::{MazeVerifier, SudokuVerifier, Verifier};
@@ -299,7 +299,7 @@ impl<I: Iterator<Item = Puzzle>> Iterator for Answers<'_, I> {
             }
             while !self.exhausted && !self.thinking.has_done() && self.thinking.wants_more() {
                 match self.puzzles.next() {
-                    Some(puzzle) => self.thinking.admit((), puzzle),
+                    Some(puzzle) => self.thinking.admit((), puzzle, Manner::default()),
                     None => self.exhausted = true,
                 }
             }

@@ -4,6 +4,7 @@
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use super::Reasoner;
+use super::config::HaltRule;
 use super::error::ReasonError;
 use super::puzzle::{Answer, Puzzle};
 use super::thinking::Thinking;
@@ -13,7 +14,8 @@ pub trait Reply: Send {
     /// Takes the answer; called once, unless the request is cancelled.
     fn answer(self: Box<Self>, answer: Result<Answer, ReasonError>);
 
-    /// Hears the answer so far after every segment of the first attempt, where the configuration asks for a trace.
+    /// Hears the answer so far after every segment of the first attempt, where the request is watched or the configuration
+    /// asks for a trace.
     fn segment(&mut self, segment: u32, tokens: &[u8]) {
         let _ = (segment, tokens);
     }
@@ -36,15 +38,37 @@ pub struct Request {
     pub puzzle: Puzzle,
     /// Where the answer goes.
     pub reply: Box<dyn Reply>,
+    /// How this puzzle is thought about, where it is to differ from the reasoner's configuration.
+    pub manner: Manner,
+}
+
+/// What one request may ask of the thinking. Requests with different wishes share the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Most segments, at least 1; the configuration's where none is given.
+    pub max_segments: Option<u32>,
+    /// When to stop before that; the configuration's where none is given.
+    pub halt: Option<HaltRule>,
+    /// Whether the reply hears every segment.
+    pub watched: bool,
 }
 
 impl Request {
-    /// A request whose answer goes to `reply`.
+    /// A request whose answer goes to `reply`, thought about as the reasoner is configured.
     pub fn new(puzzle: Puzzle, reply: impl Reply + 'static) -> Self {
         Self {
             puzzle,
             reply: Box::new(reply),
+            manner: Manner::default(),
         }
+    }
+
+    /// The same, thought about in another manner. One that is out of range, or asks for a verifier that the reasoner
+    /// doesn't have, is an error of this request alone.
+    #[must_use]
+    pub fn with_manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
     }
 }
 
@@ -99,6 +123,6 @@ impl Reasoner {
 
 fn admit(thinking: &mut Thinking<'_, Box<dyn Reply>>, request: Request) {
     if !request.reply.is_cancelled() {
-        thinking.admit(request.reply, request.puzzle);
+        thinking.admit(request.reply, request.puzzle, request.manner);
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::choice::{Outcome, choose};
-use super::config::{Choice, HaltRule};
+use super::config::{Choice, HaltRule, check_bounds};
 use super::error::ReasonError;
-use super::lane::{Entry, Lane, Reading, Readings};
+use super::lane::{Entry, Lane, Reading, Readings, Wanted};
 use super::puzzle::{Answer, Puzzle};
+use super::serve::Manner;
 use super::{Reasoner, check};
 
 /// A puzzle that has been taken in and not been answered.
@@ -15,6 +16,9 @@ struct Pending<T> {
     tag: T,
     index: usize,
     puzzle: Puzzle,
+    max_segments: u32,
+    halt: HaltRule,
+    watched: bool,
     outcomes: Vec<Outcome>,
     /// Attempts not finished, waiting ones included.
     missing: u32,
@@ -72,12 +76,23 @@ impl<'a, T> Thinking<'a, T> {
         !self.done.is_empty()
     }
 
-    /// Takes a puzzle in. One that doesn't fit the model is done at once.
-    pub fn admit(&mut self, tag: T, puzzle: Puzzle) {
+    /// Takes a puzzle in. One that doesn't fit the model, or can't be thought about in this manner, is done at once.
+    pub fn admit(&mut self, tag: T, puzzle: Puzzle, manner: Manner) {
         let ticket = self.taken_in;
         self.taken_in += 1;
         let index = usize::try_from(ticket).unwrap_or(usize::MAX);
-        if let Err(error) = check(&self.reasoner.models, index, &puzzle) {
+        let config = &self.reasoner.config;
+        let max_segments = manner.max_segments.unwrap_or(config.max_segments);
+        let halt = manner.halt.unwrap_or(config.halt);
+        let fits = check(&self.reasoner.models, index, &puzzle)
+            .and_then(|()| check_bounds(max_segments, halt))
+            .and_then(
+                |()| match halt == HaltRule::Verified && self.reasoner.verifier.is_none() {
+                    true => Err(ReasonError::NoVerifier { field: "halt" }),
+                    false => Ok(()),
+                },
+            );
+        if let Err(error) = fits {
             self.done.push_back((tag, Err(error)));
             return;
         }
@@ -91,6 +106,9 @@ impl<'a, T> Thinking<'a, T> {
                 tag,
                 index,
                 puzzle,
+                max_segments,
+                halt,
+                watched: manner.watched,
                 outcomes: Vec::new(),
                 missing: per_model.saturating_mul(self.lanes.len() as u32),
                 segments: 0,
@@ -123,18 +141,19 @@ impl<'a, T> Thinking<'a, T> {
     pub fn step(&mut self, mut watch: impl FnMut(&mut T, u32, &[u8])) -> Result<(), ReasonError> {
         for number in 0..self.lanes.len() {
             self.fill(number);
-            let readings = self.lanes[number].advance(&self.reasoner.config)?;
+            let wanted = self.wanted(number);
+            let readings = self.lanes[number].advance(wanted)?;
             let finished = match readings {
                 Readings::All(readings) => self.follow(number, readings, &mut watch),
                 Readings::QValues(values) => {
-                    self.read_finished(number, |lane, row, segments| {
-                        let max = self.reasoner.config.max_segments;
+                    self.read_finished(number, |lane, row, segments, pending| {
                         let wants = |&(q_halt, q_continue)| lane.wants_halt(q_halt, q_continue);
-                        segments >= max || values.get(row).is_some_and(wants)
+                        segments >= pending.max_segments
+                            || pending.halt == HaltRule::QHalt && values.get(row).is_some_and(wants)
                     })?
                 }
-                Readings::None => self.read_finished(number, |_, _, segments| {
-                    segments >= self.reasoner.config.max_segments
+                Readings::None => self.read_finished(number, |_, _, segments, pending| {
+                    segments >= pending.max_segments
                 })?,
             };
             for (row, reading) in finished {
@@ -173,16 +192,35 @@ impl<'a, T> Thinking<'a, T> {
         self.lanes[number].place(&entries);
     }
 
-    /// The rows that stop, by a rule that needs no answers, with their answers.
+    /// What the puzzles in the slots need to be read after the next segment.
+    fn wanted(&self, number: usize) -> Wanted {
+        if self.reasoner.config.trace {
+            return Wanted::Answers;
+        }
+        let slots = self.lanes[number].slots.iter().flatten();
+        slots
+            .filter_map(|slot| self.pending.get(&slot.ticket))
+            .map(|pending| match pending.watched {
+                true => Wanted::Answers,
+                false => Wanted::by(pending.halt),
+            })
+            .max()
+            .unwrap_or(Wanted::Nothing)
+    }
+
+    /// The rows that stop, by rules that need no answers, with their answers.
     fn read_finished(
         &self,
         number: usize,
-        stops: impl Fn(&Lane<'_>, usize, u32) -> bool,
+        stops: impl Fn(&Lane<'_>, usize, u32, &Pending<T>) -> bool,
     ) -> Result<Vec<(usize, Reading)>, ReasonError> {
         let lane = &self.lanes[number];
         let rows: Vec<usize> = (lane.slots.iter().enumerate())
             .filter_map(|(row, slot)| slot.as_ref().map(|slot| (row, slot)))
-            .filter(|(row, slot)| stops(lane, *row, slot.segments))
+            .filter(|(row, slot)| {
+                let pending = self.pending.get(&slot.ticket);
+                pending.is_some_and(|pending| stops(lane, *row, slot.segments, pending))
+            })
             .map(|(row, _)| row)
             .collect();
         let readings = lane.read_rows(&rows)?;
@@ -224,16 +262,16 @@ impl<'a, T> Thinking<'a, T> {
                 let verifier = self.reasoner.verifier.as_deref();
                 verifier.is_some_and(|verifier| verifier.verify(&pending.puzzle, &back()))
             };
-            let halts = match config.halt {
+            let halts = match pending.halt {
                 HaltRule::Fixed => false,
                 HaltRule::QHalt => wants,
                 HaltRule::Stable { segments } => slot.unchanged >= segments,
                 HaltRule::Verified => accepted(),
             };
-            if number == 0 && slot.number == 0 {
+            if number == 0 && slot.number == 0 && (pending.watched || config.trace) {
                 watch(&mut pending.tag, slot.segments, &reading.tokens);
             }
-            if halts || slot.segments >= config.max_segments {
+            if halts || slot.segments >= pending.max_segments {
                 finished.push((row, reading));
             }
         }
