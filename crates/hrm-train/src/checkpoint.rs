@@ -77,12 +77,42 @@ pub enum WeightKind {
     Raw,
 }
 
+/// All that a checkpoint holds, copied to the host: it can be written while the trainer goes on.
+#[derive(Debug)]
+pub struct Snapshot {
+    info: CheckpointInfo,
+    tensors: BTreeMap<String, TensorData>,
+}
+
+impl Snapshot {
+    /// What it says besides its tensors.
+    pub fn info(&self) -> &CheckpointInfo {
+        &self.info
+    }
+
+    /// Writes it as a checkpoint: to a temporary name beside `path`, flushed to the disk, then renamed.
+    ///
+    /// # Errors
+    /// If the disk fails; a file that was at `path` is then still there.
+    pub fn write(&self, path: &Path) -> Result<(), TrainError> {
+        write(path, &self.info, &self.tensors)
+    }
+}
+
 impl Trainer {
     /// Writes a checkpoint: to a temporary name beside `path`, flushed to the disk, then renamed.
     ///
     /// # Errors
     /// If the device or the disk fails; a file that was at `path` is then still there.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        self.snapshot()?.write(path)
+    }
+
+    /// Copies the whole state to the host; this waits for the work queued on the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn snapshot(&self) -> Result<Snapshot, TrainError> {
         let state = self.state();
         let mut tensors = BTreeMap::new();
         let mut put = |name: String, data: TensorData| tensors.insert(name, data);
@@ -128,7 +158,7 @@ impl Trainer {
             data: self.sampler().set().fingerprint(),
             task: self.sampler().set().info().task,
         };
-        write(path, &info, &tensors)
+        Ok(Snapshot { info, tensors })
     }
 
     /// The run of a checkpoint, exactly where it stood. One of imported weights takes any data of the model's sizes.
@@ -332,6 +362,12 @@ impl Checkpoint {
     /// What it says besides its tensors.
     pub fn info(&self) -> &CheckpointInfo {
         &self.info
+    }
+
+    /// The same state under another configuration, of which the shapes of the tensors are the same.
+    pub(crate) fn with_config(mut self, config: TrainConfig) -> Self {
+        self.info.config = config;
+        self
     }
 
     /// The model in it, plain, for evaluation and solving.

@@ -157,16 +157,30 @@ impl TrainConfig {
         let parsed: Value =
             serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         let Some(field) = find(&mut tree, key) else {
-            let mut known = Vec::new();
-            keys(&tree, "", &mut known);
-            return Err(TrainError::UnknownKey {
-                key: key.to_owned(),
-                hint: nearest(key, &known),
-            });
+            return Err(unknown(key, &tree));
         };
         *field = parsed;
         *self = serde_json::from_value(tree).map_err(|error| bad(error.to_string()))?;
         Ok(())
+    }
+
+    /// Checks that there is a field of a dotted name.
+    pub(crate) fn check_key(&self, key: &str) -> Result<(), TrainError> {
+        let mut tree = serde_json::to_value(self).unwrap_or_default();
+        match find(&mut tree, key) {
+            Some(_) => Ok(()),
+            None => Err(unknown(key, &tree)),
+        }
+    }
+}
+
+/// The error of a key that `tree` doesn't have.
+fn unknown(key: &str, tree: &Value) -> TrainError {
+    let mut known = Vec::new();
+    keys(tree, "", &mut known);
+    TrainError::UnknownKey {
+        key: key.to_owned(),
+        hint: nearest(key, &known),
     }
 }
 

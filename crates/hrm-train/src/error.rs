@@ -68,6 +68,32 @@ pub enum TrainError {
         /// Fingerprint of the data at hand.
         found: String,
     },
+    /// A run is to go on with other settings than it was trained with.
+    #[error(
+        "the configuration differs from that of the run: {differences}; name the fields that may change"
+    )]
+    ConfigChanged {
+        /// Each field with both values.
+        differences: String,
+    },
+    /// A field that the state of a run depends on.
+    #[error("`{field}` can't be changed in a run ({from} to {to}); start another")]
+    FixedField {
+        /// Dotted name.
+        field: String,
+        /// Its value in the run.
+        from: String,
+        /// The value wanted.
+        to: String,
+    },
+    /// A run is to be shorter than it is.
+    #[error("the run has made {made} steps already; expected at least as many, found {found}")]
+    TooFewSteps {
+        /// Steps made.
+        made: u64,
+        /// Steps wanted.
+        found: u64,
+    },
     /// Reading or writing failed.
     #[error("cannot {action} {path}")]
     Io {

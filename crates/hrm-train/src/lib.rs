@@ -18,7 +18,7 @@ mod run;
 mod schedule;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, CheckpointInfo, WeightKind};
+pub use checkpoint::{Checkpoint, CheckpointInfo, Snapshot, WeightKind};
 pub use config::TrainConfig;
 pub use ema::Ema;
 pub use error::TrainError;
@@ -28,6 +28,9 @@ pub use optimizer::{
     sign_sgd_rows,
 };
 pub use preset::{PRESETS, Preset};
-pub use run::{Outcome, Run, RunFile, latest_checkpoint};
+pub use run::{
+    Changes, Difference, MetricsLine, Outcome, Run, RunFile, best_weights, differences,
+    latest_checkpoint, read_metrics,
+};
 pub use schedule::Schedule;
 pub use trainer::{StepReport, TrainState, Trainer, check_data};

@@ -7,7 +7,10 @@ use burn::tensor::Device;
 use hrm_core::Hrm;
 use hrm_data::sudoku::{Generator, SudokuSize};
 use hrm_data::{PuzzleSet, Task};
-use hrm_train::{Checkpoint, Preset, Run, RunFile, TrainConfig, TrainError, Trainer, WeightKind};
+use hrm_train::{
+    Changes, Checkpoint, Outcome, Preset, Run, RunFile, TrainConfig, TrainError, Trainer, WeightKind,
+    differences,
+};
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
@@ -122,6 +125,153 @@ fn damage_is_found_and_other_data_are_refused() {
         flipped[at] ^= 1 << (i % 8);
         assert!(read(&flipped).is_err(), "a flipped bit at {at} went unseen");
     }
+}
+
+#[test]
+fn a_checkpoint_of_a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = puzzles(1);
+    let trainer = Trainer::new(config("trm-small", &set), set, &Device::flex()).unwrap();
+    let whole = bytes(&trainer, dir.path());
+    let length = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8(whole[8..8 + length].to_vec()).unwrap();
+    let at = header.find("\\\"format\\\":").unwrap() + "\\\"format\\\":".len();
+    let mut newer = header.clone();
+    newer.replace_range(at..=at, "9");
+    assert_ne!(newer, header);
+    let path = dir.path().join("newer.safetensors");
+    let file = [&whole[..8], newer.as_bytes(), &whole[8 + length..]].concat();
+    std::fs::write(&path, file).unwrap();
+    let error = Checkpoint::read(&path).unwrap_err();
+    assert!(
+        matches!(error, TrainError::NewerCheckpoint { found: 9, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_goes_on_with_other_settings_only_where_they_are_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let device = Device::flex();
+    let set = puzzles(1);
+    let mut file = RunFile {
+        preset: None,
+        data: "unknown".into(),
+        config: config("trm-small", &set),
+    };
+    file.config.checkpoint_every = 3;
+    let mut first = Run::create(&run, &file, set.clone(), &device).unwrap();
+    let stopped = first.train(|report| report.step < 6).unwrap();
+    assert_eq!(stopped, Outcome::Interrupted);
+    drop(first);
+
+    let changes = |settings: &[(&str, &str)], allowed: &[&str]| Changes {
+        steps: None,
+        settings: settings
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        allowed: allowed.iter().map(|&key| key.to_owned()).collect(),
+    };
+    let resume = |changes: &Changes| Run::resume_with(&run, set.clone(), changes, &device);
+    let before = std::fs::read(run.join("config.json")).unwrap();
+    let lower = [("optimizer.lr", "1e-5"), ("gradient_clip", "1.0")];
+    let error = resume(&changes(&lower, &["gradient_clip"])).unwrap_err();
+    assert!(
+        matches!(error, TrainError::ConfigChanged { .. })
+            && error.to_string().contains("`optimizer.lr` is 0.001, wanted 0.00001")
+            && !error.to_string().contains("`gradient_clip`"),
+        "{error}"
+    );
+    let error = resume(&changes(&[("batch_size", "3")], &["batch_size"])).unwrap_err();
+    assert!(matches!(error, TrainError::FixedField { .. }), "{error}");
+    let error = resume(&changes(&[], &["optimiser"])).unwrap_err();
+    assert!(error.to_string().contains("did you mean"), "{error}");
+    // A file edited by hand is a wish as well.
+    let edited = String::from_utf8(before.clone())
+        .unwrap()
+        .replace("\"log_every\": 4", "\"log_every\": 2");
+    std::fs::write(run.join("config.json"), edited).unwrap();
+    let error = resume(&Changes::default()).unwrap_err();
+    assert!(error.to_string().contains("`log_every` is 4, wanted 2"), "{error}");
+    std::fs::write(run.join("config.json"), &before).unwrap();
+    let error = Run::resume(&run, set.clone(), Some(5), &device).unwrap_err();
+    assert!(
+        matches!(error, TrainError::TooFewSteps { made: 6, found: 5 }),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(run.join("config.json")).unwrap(), before);
+
+    // Named, they hold; and no one has to name them again, not even before the next checkpoint.
+    let resumed = resume(&changes(&lower, &["optimizer", "gradient_clip"])).unwrap();
+    assert_eq!(resumed.trainer().config().optimizer.lr, 1e-5);
+    drop(resumed);
+    let mut resumed = resume(&Changes::default()).unwrap();
+    assert_eq!(resumed.trainer().state().step, 6);
+    assert_eq!(resumed.trainer().config().gradient_clip, Some(1.0));
+    resumed.train(|_| true).unwrap();
+    drop(resumed);
+    let resumed = Run::resume(&run, set.clone(), Some(15), &device).unwrap();
+    drop(resumed);
+    let mut resumed = Run::resume(&run, set.clone(), None, &device).unwrap();
+    assert_eq!(resumed.train(|_| true).unwrap(), Outcome::Finished);
+    assert_eq!(resumed.trainer().state().step, 15);
+    let changed = differences(&file.config, resumed.trainer().config());
+    let keys: Vec<&str> = changed.iter().map(|field| field.key.as_str()).collect();
+    assert_eq!(keys, ["gradient_clip", "optimizer.lr", "steps"]);
+    assert_eq!(RunFile::read(&run).unwrap().config, *resumed.trainer().config());
+}
+
+#[test]
+fn a_run_killed_before_its_first_step_keeps_the_weights_that_it_began_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let device = Device::flex();
+    let set = puzzles(1);
+    let file = RunFile {
+        preset: None,
+        data: "unknown".into(),
+        config: config("trm-small", &set),
+    };
+    let model = Hrm::new(&file.config.model, 99, &device).unwrap();
+    let trainer = Trainer::with_model(file.config.clone(), model, set.clone(), &device).unwrap();
+    let begun = bytes(&trainer, dir.path());
+    drop(Run::start(&run, &file, trainer).unwrap());
+    let resumed = Run::resume(&run, set.clone(), None, &device).unwrap();
+    assert!(bytes(resumed.trainer(), dir.path()) == begun);
+    drop(resumed);
+    std::fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    let error = Run::resume(&run, set, None, &device).unwrap_err();
+    assert!(matches!(error, TrainError::NoRun { .. }), "{error}");
+}
+
+#[test]
+fn an_error_of_the_writer_ends_the_training_and_leaves_the_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let device = Device::flex();
+    let set = puzzles(1);
+    let mut file = RunFile {
+        preset: None,
+        data: "unknown".into(),
+        config: config("trm-small", &set),
+    };
+    file.config.checkpoint_every = 3;
+    let mut first = Run::create(&run, &file, set.clone(), &device).unwrap();
+    // A folder is where the next checkpoint is to be written.
+    let blocked = run.join("checkpoints/step-000000006.safetensors");
+    std::fs::create_dir_all(blocked.join("x")).unwrap();
+    let error = first.train(|_| true).unwrap_err();
+    assert!(matches!(error, TrainError::Io { .. }), "{error}");
+    drop(first);
+    std::fs::remove_dir_all(blocked).unwrap();
+    let mut resumed = Run::resume(&run, set.clone(), None, &device).unwrap();
+    assert_eq!(resumed.trainer().state().step, 3);
+    resumed.train(|_| true).unwrap();
+    let mut unbroken = Trainer::new(file.config.clone(), set, &device).unwrap();
+    unbroken.by_ref().for_each(|report| assert!(report.is_ok()));
+    assert!(bytes(resumed.trainer(), dir.path()) == bytes(&unbroken, dir.path()));
 }
 
 #[test]

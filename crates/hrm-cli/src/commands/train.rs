@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args as Arguments;
 use hrm::device;
 use hrm::prelude::*;
-use hrm::train::{Outcome as RunOutcome, TrainError, latest_checkpoint};
+use hrm::train::{Changes, Outcome as RunOutcome, TrainError, latest_checkpoint};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -23,6 +23,7 @@ Example:
   hrm train --preset trm-small --data sudoku6 --out run --steps 2000 --seed 1
   hrm train --preset hrm-sudoku-1k --data sudoku-extreme --out run --device cuda:0 --set optimizer.lr=7e-5
   hrm train --resume run --steps 4000
+  hrm train --resume run --set optimizer.lr=1e-5 --allow-change optimizer.lr
 
 A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C writes a checkpoint first; a second one ends at once.
 `hrm presets` lists the recipes, `hrm presets NAME --data DIR` all keys that --set takes.")]
@@ -59,8 +60,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Sets a field of the configuration.
-    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<Setting>,
+    /// Lets a field of a resumed run differ from what it was; `optimizer` allows all below it.
+    #[arg(long = "allow-change", value_name = "KEY", requires = "resume")]
+    allowed: Vec<String>,
     /// Steps between two checkpoints.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     checkpoint_every: Option<u64>,
@@ -160,23 +164,21 @@ fn start(
 
 /// Removes the files of the run in a folder that is to be used anew; whatever else is in it stays.
 fn clear(out: &Path) -> Result<()> {
-    if !out.join("config.json").exists() {
-        return Ok(());
-    }
     let in_use = std::fs::File::open(out.join(".lock")).is_ok_and(|lock| lock.try_lock().is_err());
     if in_use {
         bail!("{} is in use by another process", out.display());
     }
     let remove = || -> std::io::Result<()> {
-        let checkpoints = out.join("checkpoints");
-        if checkpoints.is_dir() {
-            std::fs::remove_dir_all(&checkpoints)?;
-        }
-        for name in ["metrics.jsonl", "config.json"] {
+        // Without this one the folder is no run.
+        for name in ["config.json", "metrics.jsonl", "best.safetensors"] {
             let path = out.join(name);
             if path.exists() {
                 std::fs::remove_file(path)?;
             }
+        }
+        let checkpoints = out.join("checkpoints");
+        if checkpoints.is_dir() {
+            std::fs::remove_dir_all(&checkpoints)?;
         }
         Ok(())
     };
@@ -192,15 +194,22 @@ fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
             file.data.display()
         )
     })?;
-    if let (Some(steps), Some(path)) = (args.steps, latest_checkpoint(dir)?) {
-        let done = Checkpoint::read(&path)?.info().step;
-        if steps < done {
-            return Err(anyhow!(
-                "--steps: the run has made {done} steps already; expected at least as many, found {steps}"
-            ));
+    let changes = Changes {
+        steps: args.steps,
+        settings: args
+            .settings
+            .iter()
+            .map(|setting| (setting.key.clone(), setting.value.clone()))
+            .collect(),
+        allowed: args.allowed.clone(),
+    };
+    Run::resume_with(dir, Arc::new(set), &changes, device).map_err(|error| match error {
+        error @ TrainError::TooFewSteps { .. } => anyhow!(error).context("--steps"),
+        error @ TrainError::ConfigChanged { .. } => {
+            anyhow!("{error} with --allow-change KEY")
         }
-    }
-    Ok(Run::resume(dir, Arc::new(set), args.steps, device)?)
+        error => error.into(),
+    })
 }
 
 fn train(mut run: Run, console: &Console) -> Result<Outcome> {
