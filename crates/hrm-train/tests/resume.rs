@@ -8,8 +8,8 @@ use hrm_core::Hrm;
 use hrm_data::sudoku::{Generator, SudokuSize};
 use hrm_data::{PuzzleSet, Task};
 use hrm_train::{
-    Changes, Checkpoint, Outcome, Preset, Run, RunFile, TrainConfig, TrainError, Trainer, WeightKind,
-    differences,
+    Changes, Checkpoint, Outcome, Preset, Run, RunFile, TrainConfig, TrainError, Trainer,
+    WeightKind, differences,
 };
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
@@ -180,7 +180,9 @@ fn a_run_goes_on_with_other_settings_only_where_they_are_allowed() {
     let error = resume(&changes(&lower, &["gradient_clip"])).unwrap_err();
     assert!(
         matches!(error, TrainError::ConfigChanged { .. })
-            && error.to_string().contains("`optimizer.lr` is 0.001, wanted 0.00001")
+            && error
+                .to_string()
+                .contains("`optimizer.lr` is 0.001, wanted 0.00001")
             && !error.to_string().contains("`gradient_clip`"),
         "{error}"
     );
@@ -194,7 +196,10 @@ fn a_run_goes_on_with_other_settings_only_where_they_are_allowed() {
         .replace("\"log_every\": 4", "\"log_every\": 2");
     std::fs::write(run.join("config.json"), edited).unwrap();
     let error = resume(&Changes::default()).unwrap_err();
-    assert!(error.to_string().contains("`log_every` is 4, wanted 2"), "{error}");
+    assert!(
+        error.to_string().contains("`log_every` is 4, wanted 2"),
+        "{error}"
+    );
     std::fs::write(run.join("config.json"), &before).unwrap();
     let error = Run::resume(&run, set.clone(), Some(5), &device).unwrap_err();
     assert!(
@@ -220,7 +225,10 @@ fn a_run_goes_on_with_other_settings_only_where_they_are_allowed() {
     let changed = differences(&file.config, resumed.trainer().config());
     let keys: Vec<&str> = changed.iter().map(|field| field.key.as_str()).collect();
     assert_eq!(keys, ["gradient_clip", "optimizer.lr", "steps"]);
-    assert_eq!(RunFile::read(&run).unwrap().config, *resumed.trainer().config());
+    assert_eq!(
+        RunFile::read(&run).unwrap().config,
+        *resumed.trainer().config()
+    );
 }
 
 #[test]
