@@ -86,7 +86,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("hrm-small", SudokuSize::Six, 48),
     ] {
         let rows = ["train", "segment"].map(|what| format!("{name}/{what}/f32/{batch}"));
-        let wants = |row: &str| wanted.is_empty() || wanted.iter().any(|start| row.starts_with(start));
+        let wants =
+            |row: &str| wanted.is_empty() || wanted.iter().any(|start| row.starts_with(start));
         if !rows.iter().any(|row| wants(row)) {
             continue;
         }
