@@ -1,5 +1,7 @@
 //! A batch of puzzles on the device.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use hrm_core::ops::IGNORED_LABEL;
 use hrm_data::{IGNORED, PuzzleBatch};
@@ -63,6 +65,43 @@ impl Batch {
             labels: self.labels.mask_where(cells, other.labels),
             puzzle_ids: self.puzzle_ids.mask_where(mask.clone(), other.puzzle_ids),
             min_segments: other.min_segments,
+        }
+    }
+
+    /// The rows of a range, in order.
+    ///
+    /// # Panics
+    /// If the range is empty or reaches beyond the rows.
+    #[must_use]
+    pub fn rows(&self, range: Range<usize>) -> Self {
+        let (start, count) = (range.start, range.len());
+        Self {
+            inputs: self.inputs.clone().narrow(0, start, count),
+            labels: self.labels.clone().narrow(0, start, count),
+            puzzle_ids: self.puzzle_ids.clone().narrow(0, start, count),
+            min_segments: self.min_segments.clone().narrow(0, start, count),
+        }
+    }
+
+    /// The rows of all parts, one part after the other.
+    ///
+    /// # Panics
+    /// If there is no part, or their puzzles have different lengths.
+    #[must_use]
+    pub fn cat(parts: Vec<Self>) -> Self {
+        let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+        let (mut puzzle_ids, mut min_segments) = (Vec::new(), Vec::new());
+        for part in parts {
+            inputs.push(part.inputs);
+            labels.push(part.labels);
+            puzzle_ids.push(part.puzzle_ids);
+            min_segments.push(part.min_segments);
+        }
+        Self {
+            inputs: Tensor::cat(inputs, 0),
+            labels: Tensor::cat(labels, 0),
+            puzzle_ids: Tensor::cat(puzzle_ids, 0),
+            min_segments: Tensor::cat(min_segments, 0),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What survives a segment: B slots, each with a puzzle being thought about.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Device, Int, Tensor};
 use hrm_core::{Hrm, LatentState};
 
@@ -53,5 +55,49 @@ impl Carry {
     /// Slots, B.
     pub fn batch_size(&self) -> usize {
         self.batch.batch_size()
+    }
+
+    /// The slots of a range, in order.
+    ///
+    /// # Panics
+    /// If the range is empty or reaches beyond the slots.
+    #[must_use]
+    pub fn rows(&self, range: Range<usize>) -> Self {
+        let (start, count) = (range.start, range.len());
+        Self {
+            latent: LatentState {
+                z_h: self.latent.z_h.clone().narrow(0, start, count),
+                z_l: self.latent.z_l.clone().narrow(0, start, count),
+            },
+            segment: self.segment.clone().narrow(0, start, count),
+            halted: self.halted.clone().narrow(0, start, count),
+            batch: self.batch.rows(range),
+        }
+    }
+
+    /// The slots of all parts, one part after the other.
+    ///
+    /// # Panics
+    /// If there is no part, or their shapes differ beyond the slots.
+    #[must_use]
+    pub fn cat(parts: Vec<Self>) -> Self {
+        let (mut z_h, mut z_l, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut segment, mut halted) = (Vec::new(), Vec::new());
+        for part in parts {
+            z_h.push(part.latent.z_h);
+            z_l.push(part.latent.z_l);
+            segment.push(part.segment);
+            halted.push(part.halted);
+            batches.push(part.batch);
+        }
+        Self {
+            latent: LatentState {
+                z_h: Tensor::cat(z_h, 0),
+                z_l: Tensor::cat(z_l, 0),
+            },
+            segment: Tensor::cat(segment, 0),
+            halted: Tensor::cat(halted, 0),
+            batch: Batch::cat(batches),
+        }
     }
 }

@@ -129,7 +129,9 @@ impl Trainer {
         }
         for (name, Moments { m, v }) in &state.optimizer.moments {
             put(format!("optimizer/m/{name}"), read(m.clone())?);
-            put(format!("optimizer/v/{name}"), read(v.clone())?);
+            if let Some(v) = v {
+                put(format!("optimizer/v/{name}"), read(v.clone())?);
+            }
         }
         if let Some(carry) = &state.carry {
             let Batch {
@@ -192,9 +194,11 @@ impl Trainer {
         let fresh = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
         let weights = fresh.weights();
         let model = tensors.load_model(fresh, "model")?;
-        let dense = |weight: &&Weight| weight.role == hrm_core::WeightRole::Dense;
+        let dense = |weight: &&Weight| config.freeze.trains(&weight.name, weight.role);
         // At the start the averages are the weights.
-        let mut ema = config.ema.map(|decay| Ema::new(decay, &model));
+        let mut ema = config
+            .ema
+            .map(|decay| Ema::new(decay, config.freeze, &model));
         if let (Some(decay), true) = (config.ema, step > 0) {
             let mut shadow = BTreeMap::new();
             for weight in weights.iter().filter(dense) {
@@ -217,7 +221,10 @@ impl Trainer {
                 };
                 let moments = Moments {
                     m: moment("m")?,
-                    v: moment("v")?,
+                    v: match config.optimizer.rule.has_second_moment(name) {
+                        true => Some(moment("v")?),
+                        false => None,
+                    },
                 };
                 optimizer.moments.insert(name.clone(), moments);
             }
@@ -379,6 +386,7 @@ impl Checkpoint {
         let config = &self.info.config;
         config.validate()?;
         let fresh = Hrm::new(&config.model, config.seed, &plain)?;
+        let freeze = config.freeze;
         let averaged = config.ema.is_some() && kind == WeightKind::Ema && self.info.step > 0;
         let mut tensors = Tensors {
             path: &self.path,
@@ -390,7 +398,7 @@ impl Checkpoint {
         }
         let mut failure = None;
         let model = model.map_weights(|name, role, value| {
-            if role != hrm_core::WeightRole::Dense {
+            if !freeze.trains(name, role) {
                 return value;
             }
             let [n] = value.dims();

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::TrainError;
-use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig};
+use crate::freeze::Freeze;
+use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
 use crate::schedule::Schedule;
 
 /// The configuration of a training run.
@@ -29,6 +30,13 @@ pub struct TrainConfig {
     pub gradient_clip: Option<f64>,
     /// Slots, B.
     pub batch_size: usize,
+    /// Parts that a step computes one after the other and sums, each of `batch_size / accumulate` slots: what the device
+    /// holds at a time. The step is that of the whole batch, within rounding.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Weights that stay as they are.
+    #[serde(default)]
+    pub freeze: Freeze,
     /// Optimizer steps of the whole run.
     pub steps: u64,
     /// Seed of the weights, the sampling, the augmentation and the exploration.
@@ -41,6 +49,10 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep_checkpoints: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl TrainConfig {
@@ -91,6 +103,14 @@ impl TrainConfig {
         not_negative("optimizer.weight_decay", self.optimizer.weight_decay)?;
         share("optimizer.beta1", self.optimizer.beta1)?;
         share("optimizer.beta2", self.optimizer.beta2)?;
+        match self.optimizer.rule {
+            Rule::AdamAtan2 => {}
+            Rule::AdamW { epsilon } => positive("optimizer.rule.adam_w.epsilon", epsilon)?,
+            Rule::Muon { momentum, epsilon } => {
+                share("optimizer.rule.muon.momentum", momentum)?;
+                positive("optimizer.rule.muon.epsilon", epsilon)?;
+            }
+        }
         positive("puzzle_optimizer.lr", self.puzzle_optimizer.lr)?;
         not_negative(
             "puzzle_optimizer.weight_decay",
@@ -123,6 +143,14 @@ impl TrainConfig {
             "at most 1048576",
             self.batch_size.to_string(),
         )?;
+        at_least_one("accumulate", self.accumulate as u64)?;
+        check(
+            self.batch_size.is_multiple_of(self.accumulate),
+            "accumulate",
+            "a divisor of `batch_size`",
+            format!("{} for {} slots", self.accumulate, self.batch_size),
+        )?;
+        self.freeze.check(&self.model)?;
         at_least_one("steps", self.steps)?;
         at_least_one("log_every", self.log_every)?;
         at_least_one("checkpoint_every", self.checkpoint_every)?;

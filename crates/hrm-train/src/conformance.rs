@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
 use crate::ema::Ema;
+use crate::freeze::Freeze;
+use crate::gradients::Gradients;
 use crate::optimizer::{DenseOptimizer, OptimizerConfig, PuzzleOptimizerConfig, Rule};
 use crate::schedule::Schedule;
-use crate::trainer::{Gradients, TrainState};
+use crate::trainer::TrainState;
 
 /// What is wrong with a trace file.
 #[derive(Debug, thiserror::Error)]
@@ -278,6 +280,8 @@ impl<'a> Trace<'a> {
             ema: Some(rates.ema),
             gradient_clip: None,
             batch_size: self.config.batch_size,
+            accumulate: 1,
+            freeze: Freeze::Nothing,
             steps: rates.train_steps.max(1),
             seed: 0,
             augment: false,
@@ -413,7 +417,9 @@ impl<'a> Trace<'a> {
     ) -> Result<(), TraceError> {
         let mut state = TrainState {
             step: 0,
-            ema: config.ema.map(|decay| Ema::new(decay, &model)),
+            ema: config
+                .ema
+                .map(|decay| Ema::new(decay, config.freeze, &model)),
             model,
             optimizer: DenseOptimizer::default(),
             carry: None,
@@ -427,7 +433,9 @@ impl<'a> Trace<'a> {
             }
             let step = state.segment(config, batch);
             self.compare_step(t, &step, tolerances, errors)?;
-            (state, _) = state.update(config, step);
+            let carry = step.carry.clone();
+            let gradients = Gradients::of(&state.model, step);
+            (state, _) = state.update(config, carry, gradients);
         }
         let reach = |role| {
             let rate = match role {
@@ -463,11 +471,14 @@ impl<'a> Trace<'a> {
         tolerances: &Tolerances,
         errors: &mut Errors,
     ) -> Result<(), TraceError> {
-        let Gradients { dense, rows } = Gradients::of(model, step.loss, step.puzzle_rows);
+        let Gradients { dense, puzzles } = Gradients::of(model, step);
         let dense = dense
             .into_iter()
             .map(|(name, gradient)| (format!("inner.{name}"), gradient));
-        let rows = rows.map(|rows| ("puzzle_emb_rows".to_owned(), rows.flatten::<1>(0, 1)));
+        let rows = puzzles.map(|puzzles| {
+            let rows = puzzles.rows.flatten::<1>(0, 1);
+            ("puzzle_emb_rows".to_owned(), rows)
+        });
         for (name, gradient) in dense.chain(rows) {
             let found = floats(gradient)?;
             let expected = self.floats(&format!("train/step1/grad/{name}"), found.len())?;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use hrm_core::{Hrm, WeightRole};
+use hrm_core::Hrm;
 
-/// Averaged dense weights by official name; the puzzle table is used as it is.
+use crate::freeze::Freeze;
+
+/// Averages of the dense weights that are trained, by official name; the puzzle table and frozen weights are used as they are.
 #[derive(Clone, Debug)]
 pub struct Ema {
     /// Share of the old average kept at each step, mu.
@@ -17,11 +19,11 @@ pub struct Ema {
 
 impl Ema {
     /// Starts at the weights of `model`.
-    pub fn new(decay: f64, model: &Hrm) -> Self {
+    pub fn new(decay: f64, freeze: Freeze, model: &Hrm) -> Self {
         let shadow = model
             .weights()
             .into_iter()
-            .filter(|weight| weight.role == WeightRole::Dense)
+            .filter(|weight| freeze.trains(&weight.name, weight.role))
             // A copy of its own: a shared buffer would keep the optimizer from working in place.
             .map(|weight| (weight.name, weight.value.mul_scalar(1.0)))
             .collect();

@@ -48,6 +48,12 @@ pub enum TrainError {
         /// The names there are.
         known: String,
     },
+    /// A puzzle table that can't be changed as asked.
+    #[error("puzzle table: expected {expected}")]
+    PuzzleTable {
+        /// What was expected, and found.
+        expected: String,
+    },
     /// The data don't fit the model.
     #[error("the data have {field} = {found}, the model was made for {expected}")]
     DataMismatch {

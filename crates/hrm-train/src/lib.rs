@@ -12,8 +12,12 @@ pub mod conformance;
 mod ema;
 mod error;
 mod evaluate;
+mod freeze;
+mod gradients;
+mod muon;
 mod optimizer;
 mod preset;
+mod puzzle_ids;
 mod run;
 mod schedule;
 mod trainer;
@@ -23,11 +27,14 @@ pub use config::TrainConfig;
 pub use ema::Ema;
 pub use error::TrainError;
 pub use evaluate::{EvalConfig, Evaluation, evaluate, wilson};
+pub use freeze::Freeze;
+pub use gradients::{Gradients, PuzzleGradients};
 pub use optimizer::{
     DenseOptimizer, Moments, OptimizerConfig, PuzzleOptimizerConfig, Rule, clip_global_norm,
     sign_sgd_rows,
 };
 pub use preset::{PRESETS, Preset};
+pub use puzzle_ids::{PuzzleIds, with_puzzle_ids};
 pub use run::{
     Changes, Difference, MetricsLine, Outcome, Run, RunFile, best_weights, differences,
     latest_checkpoint, read_metrics,

@@ -1,11 +1,14 @@
-//! The optimizers: AdamAtan2 (or AdamW) for the dense weights, sparse SignSGD for the rows of the puzzle table.
+//! The optimizers: AdamAtan2 (or AdamW, or Muon) for the dense weights, sparse SignSGD for the rows of the puzzle table.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use hrm_core::Hrm;
 use hrm_core::ops::{AdamAtan2Hyper, adam_atan2_update};
-use hrm_core::{Hrm, WeightRole};
 use serde::{Deserialize, Serialize};
+
+use crate::freeze::Freeze;
+use crate::muon::{MuonHyper, is_hidden_matrix, muon_update, stacked};
 
 /// The rule of the dense optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +21,20 @@ pub enum Rule {
         /// Added to the root of the second moment.
         epsilon: f64,
     },
+    /// Muon for the matrices of the levels, AdamW for embeddings, heads and the bias, for comparison.
+    Muon {
+        /// Decay of Muon's average of the gradient.
+        momentum: f64,
+        /// Added to the root of AdamW's second moment.
+        epsilon: f64,
+    },
+}
+
+impl Rule {
+    /// Whether the weight of an official name has a second moment; Muon's have none.
+    pub fn has_second_moment(self, name: &str) -> bool {
+        !(matches!(self, Self::Muon { .. }) && is_hidden_matrix(name))
+    }
 }
 
 /// Configuration of the dense optimizer.
@@ -51,8 +68,8 @@ pub struct PuzzleOptimizerConfig {
 pub struct Moments {
     /// Average of the gradient.
     pub m: Tensor<1>,
-    /// Average of its square.
-    pub v: Tensor<1>,
+    /// Average of its square, where the rule has one ([`Rule::has_second_moment`]).
+    pub v: Option<Tensor<1>>,
 }
 
 /// State of the dense optimizer.
@@ -65,11 +82,12 @@ pub struct DenseOptimizer {
 }
 
 impl DenseOptimizer {
-    /// One update of every dense weight by its gradient at the rate `lr`. A weight without gradient takes a zero one: it
-    /// decays, as in the reference.
+    /// One update of every dense weight that is not frozen, by its gradient at the rate `lr`. A weight without gradient takes a
+    /// zero one: it decays, as in the reference.
     pub fn step(
         &mut self,
         config: &OptimizerConfig,
+        freeze: Freeze,
         lr: f64,
         model: Hrm,
         mut gradients: BTreeMap<String, Tensor<1>>,
@@ -84,23 +102,50 @@ impl DenseOptimizer {
             bias1: 1.0 - config.beta1.powf(t),
             bias2: 1.0 - config.beta2.powf(t),
         };
+        let shapes = match config.rule {
+            Rule::Muon { .. } => matrices(&model),
+            _ => BTreeMap::new(),
+        };
         model.map_weights(|name, role, p| {
-            if role != WeightRole::Dense {
+            if !freeze.trains(name, role) {
                 return p;
             }
             let g = gradients.remove(name).unwrap_or_else(|| p.zeros_like());
-            let Moments { m, v } = self.moments.remove(name).unwrap_or_else(|| Moments {
-                m: p.zeros_like(),
-                v: p.zeros_like(),
-            });
+            let (m, v) = match self.moments.remove(name) {
+                Some(Moments { m, v }) => (m, v),
+                None => (p.zeros_like(), None),
+            };
+            if let (Rule::Muon { momentum, .. }, Some(&shape)) = (config.rule, shapes.get(name)) {
+                let hyper = MuonHyper {
+                    lr,
+                    weight_decay: config.weight_decay,
+                    momentum,
+                };
+                let (p, m) = muon_update(p, m, g, shape, stacked(name), hyper);
+                self.moments.insert(name.to_owned(), Moments { m, v: None });
+                return p;
+            }
+            let v = v.unwrap_or_else(|| p.zeros_like());
             let (p, m, v) = match config.rule {
                 Rule::AdamAtan2 => adam_atan2_update(p, m, v, g, hyper),
-                Rule::AdamW { epsilon } => adam_w_update(p, m, v, g, hyper, epsilon),
+                Rule::AdamW { epsilon } | Rule::Muon { epsilon, .. } => {
+                    adam_w_update(p, m, v, g, hyper, epsilon)
+                }
             };
-            self.moments.insert(name.to_owned(), Moments { m, v });
+            let moments = Moments { m, v: Some(v) };
+            self.moments.insert(name.to_owned(), moments);
             p
         })
     }
+}
+
+/// Shapes of the matrices that are Muon's. No weight is held on to, so that all can be updated in place.
+fn matrices(model: &Hrm) -> BTreeMap<String, [usize; 2]> {
+    let weights = model.weights().into_iter();
+    weights
+        .filter(|weight| is_hidden_matrix(&weight.name))
+        .filter_map(|weight| Some((weight.name, weight.shape.try_into().ok()?)))
+        .collect()
 }
 
 fn adam_w_update(

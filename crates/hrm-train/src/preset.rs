@@ -8,6 +8,7 @@ use hrm_data::PuzzleSet;
 
 use crate::config::{TrainConfig, nearest};
 use crate::error::TrainError;
+use crate::freeze::Freeze;
 use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
 use crate::schedule::Schedule;
 
@@ -220,6 +221,8 @@ fn published(model: HrmConfig, epochs: f64, weight_decay: f64, puzzle_lr: f64) -
             ema: None,
             gradient_clip: None,
             batch_size: 768,
+            accumulate: 1,
+            freeze: Freeze::Nothing,
             steps: 1,
             seed: 0,
             augment: true,

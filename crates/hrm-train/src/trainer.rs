@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::TrainConfig;
 use crate::ema::Ema;
 use crate::error::TrainError;
+use crate::gradients::{Gradients, PuzzleGradients};
 use crate::optimizer::{DenseOptimizer, clip_global_norm, sign_sgd_rows};
 
 /// All that a run is at a step, but for the sampler's position.
@@ -45,10 +46,42 @@ pub struct StepReport {
     pub metrics: Option<Metrics>,
 }
 
+/// Called before a step with the state as it is and the batch that is to come, which it may change.
+type BeforeStep = Box<dyn FnMut(&TrainState, &mut Batch) + Send>;
+/// Called after a step with the new state and what the step tells.
+type AfterStep = Box<dyn FnMut(&TrainState, &StepReport) + Send>;
+
+/// What the user of a trainer wants called.
+#[derive(Default)]
+struct Hooks {
+    before: Vec<BeforeStep>,
+    after: Vec<AfterStep>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (before, after) = (self.before.len(), self.after.len());
+        write!(f, "Hooks({before} before, {after} after a step)")
+    }
+}
+
 /// A step that panicked leaves a trainer without state, which can't be used any more.
 const BETWEEN_STEPS: &str = "the trainer has its state between steps";
 
 /// Trains a model. Each call of [`Iterator::next`] makes one optimizer step, until the configured number is reached.
+///
+/// ```no_run
+/// # fn run(mut trainer: hrm_train::Trainer) -> Result<(), hrm_train::TrainError> {
+/// trainer.before_step(|state, batch| println!("step {} on {} slots", state.step + 1, batch.batch_size()));
+/// trainer.after_step(|_, report| println!("rate {}", report.lr));
+/// for report in &mut trainer {
+///     if let Some(metrics) = report?.metrics {
+///         println!("loss {:.3}", metrics.loss());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Trainer {
     config: TrainConfig,
@@ -56,6 +89,7 @@ pub struct Trainer {
     state: Option<TrainState>,
     sampler: Sampler,
     device: Device,
+    hooks: Hooks,
 }
 
 impl Trainer {
@@ -104,7 +138,9 @@ impl Trainer {
         set: Arc<PuzzleSet>,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let ema = config.ema.map(|decay| Ema::new(decay, &model));
+        let ema = config
+            .ema
+            .map(|decay| Ema::new(decay, config.freeze, &model));
         let state = TrainState {
             step: 0,
             model,
@@ -118,11 +154,12 @@ impl Trainer {
 
     pub(crate) fn from_state(
         config: TrainConfig,
-        state: TrainState,
+        mut state: TrainState,
         set: Arc<PuzzleSet>,
         device: &Device,
     ) -> Result<Self, TrainError> {
         check_data(&config.model.sizes(), &set)?;
+        state.model = config.freeze.apply(state.model);
         let max_segments = config.act.max_segments;
         let exploration =
             (max_segments > 1 && config.act.exploration > 0.0).then_some(Exploration {
@@ -143,6 +180,7 @@ impl Trainer {
             state: Some(state),
             sampler,
             device: device.clone().without_autodiff(),
+            hooks: Hooks::default(),
         })
     }
 
@@ -170,6 +208,19 @@ impl Trainer {
         &mut self.sampler
     }
 
+    /// Has `hook` called before every step from now on, with the state as it is and the batch drawn for the step, which it may
+    /// change: to augment it on the device, to look at it. Several hooks are called in the order they came. A hook that
+    /// reads a tensor makes the step wait for the device; hooks are no part of a checkpoint.
+    pub fn before_step(&mut self, hook: impl FnMut(&TrainState, &mut Batch) + Send + 'static) {
+        self.hooks.before.push(Box::new(hook));
+    }
+
+    /// Has `hook` called after every step from now on, with the new state and the report that the step is to give; not
+    /// after a step that fails.
+    pub fn after_step(&mut self, hook: impl FnMut(&TrainState, &StepReport) + Send + 'static) {
+        self.hooks.after.push(Box::new(hook));
+    }
+
     /// The model that evaluation uses: averaged where the run averages, plain.
     pub fn eval_model(&self) -> Hrm {
         let state = self.state();
@@ -184,19 +235,28 @@ impl Trainer {
     /// # Errors
     /// If the loss of the steps reported is no number, or the device fails.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        let batch = Batch::from_host(&self.sampler.next_batch(), &self.device);
+        let mut batch = Batch::from_host(&self.sampler.next_batch(), &self.device);
+        let state = self.state.as_ref().expect(BETWEEN_STEPS);
+        for hook in &mut self.hooks.before {
+            hook(state, &mut batch);
+        }
         let lr = self.step_on(batch);
         let step = self.state().step;
         let mut metrics = None;
         if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
             metrics = self.read_window()?;
         }
-        Ok(StepReport {
+        let report = StepReport {
             step,
             epoch: self.sampler.epoch(),
             lr,
             metrics,
-        })
+        };
+        let state = self.state.as_ref().expect(BETWEEN_STEPS);
+        for hook in &mut self.hooks.after {
+            hook(state, &report);
+        }
+        Ok(report)
     }
 
     fn read_window(&mut self) -> Result<Option<Metrics>, TrainError> {
@@ -216,7 +276,8 @@ impl Trainer {
         }
     }
 
-    /// One optimizer step on a batch of the caller's; gives the learning rate used. Waits for nothing.
+    /// One optimizer step on a batch of the caller's, of as many rows as the run has slots; gives the learning rate used. Waits
+    /// for nothing and calls no hook.
     pub fn step_on(&mut self, batch: Batch) -> f64 {
         let state = self.state.take().expect(BETWEEN_STEPS);
         let config = &self.config;
@@ -231,45 +292,86 @@ impl Trainer {
 }
 
 impl TrainState {
-    /// One segment, one backward pass, one update.
+    /// One segment of every slot, one update.
     fn train(mut self, config: &TrainConfig, batch: Batch) -> (Self, f64, MetricSums) {
-        let step = self.segment(config, batch);
-        let metrics = step.metrics.clone();
-        let (state, lr) = self.update(config, step);
+        let parts = config.accumulate;
+        let (carry, gradients, metrics) = if parts == 1 {
+            self.differentiate(config, batch)
+        } else {
+            let rows = batch.batch_size() / parts;
+            let whole = self.slots(&batch);
+            let mut carries = Vec::with_capacity(parts);
+            let mut sums: Option<(Gradients, MetricSums)> = None;
+            for part in 0..parts {
+                let range = part * rows..(part + 1) * rows;
+                self.carry = Some(whole.rows(range.clone()));
+                let (carry, gradients, metrics) = self.differentiate(config, batch.rows(range));
+                carries.push(carry);
+                sums = Some(match sums {
+                    Some((sum, window)) => (sum.merge(gradients), window.plus(metrics)),
+                    None => (gradients, metrics),
+                });
+            }
+            let (gradients, metrics) = sums.expect("a step has at least one part");
+            (Carry::cat(carries), gradients, metrics)
+        };
+        let (state, lr) = self.update(config, carry, gradients);
         (state, lr, metrics)
+    }
+
+    /// The slots, taken out; new ones before the first step.
+    fn slots(&mut self, batch: &Batch) -> Carry {
+        match self.carry.take() {
+            Some(carry) => carry,
+            None => Carry::empty(&self.model, batch),
+        }
     }
 
     /// The forward part of a step; the slots move into what it gives.
     pub(crate) fn segment(&mut self, config: &TrainConfig, batch: Batch) -> ActStep {
-        let carry = match self.carry.take() {
-            Some(carry) => carry,
-            None => Carry::empty(&self.model, &batch),
-        };
+        let carry = self.slots(&batch);
         config
             .act
             .step(&self.model, carry, batch, config.batch_size)
     }
 
-    /// The backward pass and the update; gives the learning rate used.
+    /// Forward and backward.
+    fn differentiate(
+        &mut self,
+        config: &TrainConfig,
+        batch: Batch,
+    ) -> (Carry, Gradients, MetricSums) {
+        let step = self.segment(config, batch);
+        let (carry, metrics) = (step.carry.clone(), step.metrics.clone());
+        (carry, Gradients::of(&self.model, step), metrics)
+    }
+
+    /// The update by the gradients of the slots in `carry`; gives the learning rate used.
     ///
     /// The state is moved through, so that its buffers are no one else's and can be updated in place.
-    pub(crate) fn update(mut self, config: &TrainConfig, step: ActStep) -> (Self, f64) {
+    pub(crate) fn update(
+        mut self,
+        config: &TrainConfig,
+        carry: Carry,
+        gradients: Gradients,
+    ) -> (Self, f64) {
         let factor = config.schedule.factor(self.step + 1, config.steps);
         let lr = config.optimizer.lr * factor;
-        let Gradients { mut dense, rows } = Gradients::of(&self.model, step.loss, step.puzzle_rows);
+        let Gradients { mut dense, puzzles } = gradients;
         if let Some(max_norm) = config.gradient_clip {
             dense = clip_global_norm(dense, max_norm);
         }
-        let mut model = self
-            .optimizer
-            .step(&config.optimizer, lr, self.model, dense);
-        if let (Some(gradient), Some(table)) = (rows, model.puzzle_emb.take()) {
-            let ids = step.carry.batch.puzzle_ids.clone();
+        let mut model =
+            self.optimizer
+                .step(&config.optimizer, config.freeze, lr, self.model, dense);
+        if let (Some(PuzzleGradients { ids, rows }), Some(table)) =
+            (puzzles, model.puzzle_emb.take())
+        {
             let rate = config.puzzle_optimizer.lr * factor;
             let decay = config.puzzle_optimizer.weight_decay;
             model.puzzle_emb = Some(table.map(|table| {
                 let autodiff = table.is_autodiff();
-                let table = sign_sgd_rows(table.without_autodiff(), ids, gradient, rate, decay);
+                let table = sign_sgd_rows(table.without_autodiff(), ids, rows, rate, decay);
                 if autodiff { table.autodiff() } else { table }
             }));
         }
@@ -277,28 +379,9 @@ impl TrainState {
         if let Some(ema) = &mut self.ema {
             ema.update(&self.model);
         }
-        self.carry = Some(step.carry);
+        self.carry = Some(carry);
         self.step += 1;
         (self, lr)
-    }
-}
-
-/// The gradients of a step.
-pub(crate) struct Gradients {
-    /// Of the dense weights, flat, by official name.
-    pub dense: BTreeMap<String, Tensor<1>>,
-    /// Of the slots' rows of the puzzle table, `[B, E]`.
-    pub rows: Option<Tensor<2>>,
-}
-
-impl Gradients {
-    /// The backward pass of a loss.
-    pub fn of(model: &Hrm, loss: Tensor<1>, puzzle_rows: Option<Tensor<2>>) -> Self {
-        let mut gradients = loss.backward();
-        Self {
-            rows: puzzle_rows.and_then(|rows| rows.grad_remove(&mut gradients)),
-            dense: model.take_gradients(&mut gradients),
-        }
     }
 }
 

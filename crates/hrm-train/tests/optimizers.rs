@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hrm_core::{Hrm, HrmConfig, PuzzleEmbeddingConfig, Sizes, WeightRole};
-use hrm_train::{DenseOptimizer, OptimizerConfig, Rule, clip_global_norm, sign_sgd_rows};
+use hrm_train::{DenseOptimizer, Freeze, OptimizerConfig, Rule, clip_global_norm, sign_sgd_rows};
 use proptest::prelude::*;
 
 fn tiny() -> Hrm {
@@ -59,7 +59,9 @@ fn scalar(
     *p *= 1.0 - config.lr * config.weight_decay;
     *p -= match rule {
         Rule::AdamAtan2 => config.lr / (1.0 - config.beta1.powi(t)) * m.atan2(v_hat.sqrt()),
-        Rule::AdamW { epsilon } => config.lr * m_hat / (v_hat.sqrt() + epsilon),
+        Rule::AdamW { epsilon } | Rule::Muon { epsilon, .. } => {
+            config.lr * m_hat / (v_hat.sqrt() + epsilon)
+        }
     };
 }
 
@@ -100,9 +102,16 @@ fn follows_the_formula(rule: Rule) {
             let g = Tensor::from_data(TensorData::new(g, [count]), &Device::flex());
             gradients.insert(name.clone(), g);
         }
-        model = optimizer.step(&config, config.lr, model, gradients);
+        model = optimizer.step(&config, Freeze::Nothing, config.lr, model, gradients);
     }
     for weight in model.weights() {
+        let hidden = weight.name.contains("_level.");
+        if hidden && matches!(rule, Rule::Muon { .. }) {
+            // Muon's own formula is tested where it is written.
+            let moments = &optimizer.moments[&weight.name];
+            assert!(moments.v.is_none() && values(moments.m.clone()).iter().any(|m| *m != 0.0));
+            continue;
+        }
         let found = values(weight.value);
         for (found, [expected, ..]) in found.iter().zip(&expected[&weight.name]) {
             // 20 steps of f32 rounding on values of order one.
@@ -126,6 +135,14 @@ fn adam_w_follows_its_formula() {
 }
 
 #[test]
+fn beside_muon_embeddings_heads_and_bias_follow_adam_w() {
+    follows_the_formula(Rule::Muon {
+        momentum: 0.95,
+        epsilon: 1e-8,
+    });
+}
+
+#[test]
 fn a_weight_without_gradient_decays() {
     let config = OptimizerConfig {
         rule: Rule::AdamAtan2,
@@ -134,7 +151,8 @@ fn a_weight_without_gradient_decays() {
         beta1: 0.9,
         beta2: 0.95,
     };
-    let model = DenseOptimizer::default().step(&config, 0.1, tiny(), BTreeMap::new());
+    let model =
+        DenseOptimizer::default().step(&config, Freeze::Nothing, 0.1, tiny(), BTreeMap::new());
     let bias = values(model.q_head_bias.val().without_autodiff());
     assert!(bias.iter().all(|b| (b + 4.5).abs() < 1e-6), "{bias:?}");
 }

@@ -8,8 +8,8 @@ use hrm_core::Hrm;
 use hrm_data::sudoku::{Generator, SudokuSize};
 use hrm_data::{PuzzleSet, Task};
 use hrm_train::{
-    Changes, Checkpoint, Outcome, Preset, Run, RunFile, TrainConfig, TrainError, Trainer,
-    WeightKind, differences,
+    Changes, Checkpoint, Freeze, Outcome, Preset, Rule, Run, RunFile, TrainConfig, TrainError,
+    Trainer, WeightKind, differences,
 };
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
@@ -38,18 +38,19 @@ fn bytes(trainer: &Trainer, dir: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-fn stop_and_go_is_unbroken(preset: &str) {
+fn stop_and_go_is_unbroken(preset: &str, change: impl Fn(&mut TrainConfig)) {
     let dir = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let set = puzzles(1);
-    let config = config(preset, &set);
+    let mut config = config(preset, &set);
+    change(&mut config);
     let mut unbroken = Trainer::new(config.clone(), set.clone(), &device).unwrap();
     let reports: Vec<_> = unbroken.by_ref().map(Result::unwrap).collect();
     assert!(reports.iter().any(|report| report.metrics.is_some()));
     let end = bytes(&unbroken, dir.path());
 
-    // Steps 5 and 7 lie within a window of metrics, 8 at its end, 0 before everything.
-    for stop in [0, 1, 5, 7, 8, 11] {
+    // Within a window of metrics, at its end, before everything and after everything.
+    for stop in 0..=config.steps as usize {
         let mut first = Trainer::new(config.clone(), set.clone(), &device).unwrap();
         let mut seen: Vec<_> = first.by_ref().take(stop).map(Result::unwrap).collect();
         let path = dir.path().join("stop.safetensors");
@@ -68,12 +69,47 @@ fn stop_and_go_is_unbroken(preset: &str) {
 
 #[test]
 fn hrm_goes_on_bit_for_bit() {
-    stop_and_go_is_unbroken("hrm-small");
+    stop_and_go_is_unbroken("hrm-small", |_| {});
 }
 
 #[test]
 fn trm_goes_on_bit_for_bit() {
-    stop_and_go_is_unbroken("trm-small-mlp");
+    stop_and_go_is_unbroken("trm-small-mlp", |_| {});
+}
+
+#[test]
+fn hrm_in_parts_goes_on_bit_for_bit() {
+    stop_and_go_is_unbroken("hrm-small", |config| config.accumulate = 3);
+}
+
+#[test]
+fn trm_in_parts_goes_on_bit_for_bit() {
+    stop_and_go_is_unbroken("trm-small", |config| {
+        config.accumulate = 2;
+        config.gradient_clip = Some(0.5);
+    });
+}
+
+#[test]
+fn muon_and_adam_w_go_on_bit_for_bit() {
+    let epsilon = 1e-8;
+    let momentum = 0.95;
+    for rule in [Rule::Muon { momentum, epsilon }, Rule::AdamW { epsilon }] {
+        stop_and_go_is_unbroken("hrm-small", |config| {
+            config.optimizer.rule = rule;
+            config.steps = 6;
+        });
+    }
+}
+
+#[test]
+fn a_run_with_frozen_weights_goes_on_bit_for_bit() {
+    for freeze in [Freeze::AllButPuzzles, Freeze::HLevel] {
+        stop_and_go_is_unbroken("hrm-small", |config| {
+            config.freeze = freeze;
+            config.steps = 6;
+        });
+    }
 }
 
 #[test]
