@@ -37,10 +37,12 @@
 //! # Features
 //!
 //! One per backend: `flex` (the default, pure Rust on the CPU), `cuda`, `cuda-nvrtc` (kernels compiled by the toolkit's NVRTC),
-//! `metal`, `rocm`, `vulkan`, `wgpu`. Several can be built in; [`device::parse`] chooses at run time.
+//! `metal`, `rocm`, `vulkan`, `wgpu`. Several can be built in; [`device::parse`] chooses at run time. `draw` adds pictures.
 #![warn(missing_docs)]
 
 pub mod device;
+#[cfg(feature = "draw")]
+pub mod draw;
 
 #[doc(inline)]
 pub use hrm_act as act;
