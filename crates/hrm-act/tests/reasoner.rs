@@ -129,6 +129,7 @@ fn stops(
                 HaltHead::QLearning => q_halt > q_continue,
                 HaltHead::HaltOnly => *q_halt > 0.0,
             },
+            HaltRule::Likely => *q_halt > 0.0,
             HaltRule::Stable { segments } => {
                 n > segments as usize
                     && loop_[n - 1 - segments as usize..n]
@@ -163,6 +164,7 @@ fn answers_are_those_of_the_plain_loop() {
         for rule in [
             HaltRule::Fixed,
             HaltRule::QHalt,
+            HaltRule::Likely,
             HaltRule::Stable { segments: 1 },
             HaltRule::Stable { segments: 3 },
             HaltRule::Verified,
@@ -773,6 +775,7 @@ fn rule() -> impl Strategy<Value = HaltRule> {
     prop_oneof![
         Just(HaltRule::Fixed),
         Just(HaltRule::QHalt),
+        Just(HaltRule::Likely),
         (1..3u32).prop_map(|segments| HaltRule::Stable { segments }),
         Just(HaltRule::Verified),
     ]

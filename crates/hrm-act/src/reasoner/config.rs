@@ -13,6 +13,8 @@ pub enum HaltRule {
     /// When the q head says so: q_halt > q_continue, or q_halt > 0 of a model that learned no q_continue.
     #[default]
     QHalt,
+    /// When q_halt > 0, whatever the model learned of q_continue: it claims to be more likely right than wrong.
+    Likely,
     /// When the answer hasn't changed for so many segments, at least 1.
     Stable {
         /// Segments without a change.

@@ -60,7 +60,7 @@ impl Wanted {
     pub fn by(halt: HaltRule) -> Self {
         match halt {
             HaltRule::Fixed => Self::Nothing,
-            HaltRule::QHalt => Self::QValues,
+            HaltRule::QHalt | HaltRule::Likely => Self::QValues,
             HaltRule::Stable { .. } | HaltRule::Verified => Self::Answers,
         }
     }
@@ -271,11 +271,12 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Whether the q head wants to stop.
-    pub fn wants_halt(&self, q_halt: f32, q_continue: f32) -> bool {
-        match self.model.config().halt_head {
-            HaltHead::QLearning => q_halt > q_continue,
-            HaltHead::HaltOnly => q_halt > 0.0,
+    /// Whether the q head wants to stop, by a rule that asks it alone.
+    pub fn wants_halt(&self, rule: HaltRule, q_halt: f32, q_continue: f32) -> bool {
+        match (rule, self.model.config().halt_head) {
+            (HaltRule::Likely, _) | (HaltRule::QHalt, HaltHead::HaltOnly) => q_halt > 0.0,
+            (HaltRule::QHalt, HaltHead::QLearning) => q_halt > q_continue,
+            (HaltRule::Fixed | HaltRule::Stable { .. } | HaltRule::Verified, _) => false,
         }
     }
 

@@ -147,9 +147,10 @@ impl<'a, T> Thinking<'a, T> {
                 Readings::All(readings) => self.follow(number, readings, &mut watch),
                 Readings::QValues(values) => {
                     self.read_finished(number, |lane, row, segments, pending| {
-                        let wants = |&(q_halt, q_continue)| lane.wants_halt(q_halt, q_continue);
-                        segments >= pending.max_segments
-                            || pending.halt == HaltRule::QHalt && values.get(row).is_some_and(wants)
+                        let wants = |&(q_halt, q_continue)| {
+                            lane.wants_halt(pending.halt, q_halt, q_continue)
+                        };
+                        segments >= pending.max_segments || values.get(row).is_some_and(wants)
                     })?
                 }
                 Readings::None => self.read_finished(number, |_, _, segments, pending| {
@@ -238,7 +239,8 @@ impl<'a, T> Thinking<'a, T> {
         let lane = &mut self.lanes[number];
         let mut finished = Vec::new();
         for (row, reading) in readings.into_iter().enumerate() {
-            let wants = lane.wants_halt(reading.q_halt, reading.q_continue);
+            let wants = |rule| lane.wants_halt(rule, reading.q_halt, reading.q_continue);
+            let wants = [HaltRule::QHalt, HaltRule::Likely].map(wants);
             let Some(Some(slot)) = lane.slots.get_mut(row) else {
                 continue;
             };
@@ -264,7 +266,8 @@ impl<'a, T> Thinking<'a, T> {
             };
             let halts = match pending.halt {
                 HaltRule::Fixed => false,
-                HaltRule::QHalt => wants,
+                HaltRule::QHalt => wants[0],
+                HaltRule::Likely => wants[1],
                 HaltRule::Stable { segments } => slot.unchanged >= segments,
                 HaltRule::Verified => accepted(),
             };
