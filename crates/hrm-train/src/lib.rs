@@ -9,6 +9,7 @@
 mod checkpoint;
 mod config;
 pub mod conformance;
+mod curve;
 mod ema;
 mod error;
 mod evaluate;
@@ -24,6 +25,7 @@ mod trainer;
 
 pub use checkpoint::{Checkpoint, CheckpointInfo, Snapshot, WeightKind};
 pub use config::TrainConfig;
+pub use curve::{AnswerWorth, CurveConfig, PuzzleCurve, SegmentCurve, doubling, segment_curve};
 pub use ema::Ema;
 pub use error::TrainError;
 pub use evaluate::{EvalConfig, Evaluation, evaluate, wilson};

@@ -5,6 +5,7 @@
 //! ([`ArcAugmentation`]); each of these puzzles has an id of its own, but only the originals are stored. The
 //! answers to all of them are turned back and vote on the task's ([`Votes`]).
 
+mod asked;
 mod augment;
 pub(crate) mod canvas;
 #[cfg(feature = "fs")]
