@@ -61,6 +61,59 @@ impl FromStr for Shape {
     }
 }
 
+/// A cell of a grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    /// Row and column, counted from 1: `r3c5`.
+    At { row: usize, column: usize },
+    /// The number of the cell, counted from 1.
+    Number(usize),
+}
+
+impl FromStr for Cell {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| part.parse::<usize>().ok().filter(|&number| number > 0);
+        let cell = match text.strip_prefix(['r', 'R']) {
+            Some(rest) => rest.split_once(['c', 'C']).and_then(|(row, column)| {
+                Some(Self::At {
+                    row: number(row)?,
+                    column: number(column)?,
+                })
+            }),
+            None => number(text).map(Self::Number),
+        };
+        cell.ok_or_else(|| {
+            format!(
+                "expected row and column such as r3c5, or the number of a cell from 1 on, found `{text}`"
+            )
+        })
+    }
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At { row, column } => write!(f, "r{row}c{column}"),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+impl Cell {
+    /// Its place, counted from 0, in a grid with rows of this width; none outside of them.
+    pub(crate) fn place(self, width: usize) -> Option<usize> {
+        match self {
+            Self::At { row, column } if column <= width => {
+                (row - 1).checked_mul(width)?.checked_add(column - 1)
+            }
+            Self::At { .. } => None,
+            Self::Number(number) => Some(number - 1),
+        }
+    }
+}
+
 /// A key of the configuration and the text of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -117,6 +170,19 @@ mod tests {
             })
         );
         assert!("20x".parse::<Shape>().is_err());
+    }
+
+    #[test]
+    fn cells_are_counted_from_one() {
+        let place = |text: &str, width| text.parse::<Cell>().unwrap().place(width);
+        assert_eq!(place("r3c5", 9), Some(22));
+        assert_eq!(place("R1C1", 4), Some(0));
+        assert_eq!(place("23", 9), Some(22));
+        assert_eq!(place("r1c5", 4), None);
+        assert_eq!(place("r18446744073709551615c4", 4), None);
+        for bad in ["", "r3", "c5", "r0c1", "r1c0", "0", "-1", "rxc1"] {
+            assert!(bad.parse::<Cell>().unwrap_err().contains("r3c5"), "{bad}");
+        }
     }
 
     #[test]

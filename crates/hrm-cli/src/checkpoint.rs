@@ -25,6 +25,8 @@ pub(crate) struct Loaded {
     pub(crate) model: Hrm,
     pub(crate) info: CheckpointInfo,
     pub(crate) task: Task,
+    /// Which of its weights the model has.
+    pub(crate) weights: Weights,
 }
 
 /// Reads the last checkpoint of a run folder, or a checkpoint file.
@@ -46,6 +48,7 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
         model,
         info,
         task,
+        weights,
     })
 }
 

@@ -16,7 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{conformance, data, devices, eval, export, import, presets, pull, solve, train};
+use commands::{
+    analyze, conformance, data, devices, eval, export, import, presets, pull, solve, train,
+};
 use console::Console;
 
 /// Train, evaluate and solve puzzles with the Hierarchical Reasoning Model (HRM) and TRM.
@@ -44,6 +46,7 @@ enum Command {
     Eval(eval::Args),
     /// Solve puzzles.
     Solve(solve::Args),
+    Analyze(analyze::Args),
     /// List the recipes that `train` knows by name.
     Presets(presets::Args),
     /// List what can compute: what was built in and what was found.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args, &console),
         Command::Eval(args) => eval::run(&args, &console),
         Command::Solve(args) => solve::run(&args, &console),
+        Command::Analyze(args) => analyze::run(&args, &console),
         Command::Presets(args) => presets::run(&args, &console),
         Command::Devices(args) => devices::run(&args, &console),
         Command::Import(args) => import::run(&args, &console),

@@ -1,5 +1,6 @@
 //! Options that say how a model thinks about puzzles.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use hrm::act::reasoner::{
 };
 use hrm::prelude::*;
 
-use crate::checkpoint::Loaded;
+use crate::checkpoint::{Loaded, load};
 
 /// How long to think and how often to try.
 #[derive(Debug, Arguments)]
@@ -19,8 +20,9 @@ pub(crate) struct Think {
     /// Most segments on a puzzle; may exceed the training's, which is the default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) segments: Option<u32>,
-    /// When to stop before that: `fixed` never, `q-halt` when the model thinks it is right, `stable:K` when the answer
-    /// hasn't changed for K segments, `verified` when the answer obeys the rules.
+    /// When to stop before that: `fixed` never, `q-halt` when the model thinks it is right (q_halt > q_continue, or q_halt > 0
+    /// of a model that learned no q_continue), `likely` when q_halt > 0 whatever it learned, `stable:K` when the answer hasn't
+    /// changed for K segments, `verified` when the answer obeys the rules.
     #[arg(long, value_name = "RULE")]
     pub(crate) halt: Option<Halt>,
     /// Attempts from different initial states.
@@ -32,9 +34,16 @@ pub(crate) struct Think {
     /// Attempts at the puzzle under different symmetries.
     #[arg(long, default_value_t = 1, value_name = "K")]
     pub(crate) views: u32,
+    /// A further checkpoint that makes all attempts as well; may be given several times.
+    #[arg(long, value_name = "RUN|FILE")]
+    pub(crate) also: Vec<PathBuf>,
     /// Whose answer is taken of several attempts.
     #[arg(long, value_enum, default_value_t = Choose::QHalt)]
     pub(crate) choose: Choose,
+    /// Withholds answers that are not verified and of which the model is less sure than this, 0 to 1; more than 1 withholds all
+    /// that are not verified.
+    #[arg(long, default_value_t = 0.0, value_name = "X")]
+    pub(crate) min_confidence: f32,
     /// Seed of noise and symmetries.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -64,11 +73,13 @@ impl FromStr for Halt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("expected fixed, q-halt, stable:K or verified, found `{text}`");
+        let bad =
+            || format!("expected fixed, q-halt, likely, stable:K or verified, found `{text}`");
         match text.split_once(':') {
             None => match text {
                 "fixed" => Ok(Self(HaltRule::Fixed)),
                 "q-halt" => Ok(Self(HaltRule::QHalt)),
+                "likely" => Ok(Self(HaltRule::Likely)),
                 "verified" => Ok(Self(HaltRule::Verified)),
                 _ => Err(bad()),
             },
@@ -81,11 +92,28 @@ impl FromStr for Halt {
     }
 }
 
+impl std::fmt::Display for Halt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            HaltRule::Fixed => f.write_str("fixed"),
+            HaltRule::QHalt => f.write_str("q-halt"),
+            HaltRule::Likely => f.write_str("likely"),
+            HaltRule::Stable { segments } => write!(f, "stable:{segments}"),
+            HaltRule::Verified => f.write_str("verified"),
+        }
+    }
+}
+
 impl Think {
-    /// Whether every puzzle is thought about once, for a fixed number of segments: what the reference does.
-    pub(crate) fn is_plain(&self) -> bool {
-        let fixed = matches!(self.halt, None | Some(Halt(HaltRule::Fixed)));
-        fixed && self.rollouts == 1 && self.views == 1
+    /// The halting rule as it is typed, q-halt where none was.
+    pub(crate) fn halt_name(&self) -> String {
+        self.halt.unwrap_or(Halt(HaltRule::QHalt)).to_string()
+    }
+
+    /// Whose answer is taken, as it is typed.
+    pub(crate) fn choice_name(&self) -> String {
+        let value = self.choose.to_possible_value();
+        value.map_or(String::new(), |value| value.get_name().to_owned())
     }
 
     /// Most segments on a puzzle.
@@ -106,8 +134,18 @@ impl Think {
             halt: self.halt.map_or(halt, |Halt(rule)| rule),
             trace,
         };
+        self.reasoner_of(loaded, config, self.rollouts)
+    }
+
+    /// A reasoner with the rules of the model's task, so many roll-outs, and all else as it was chosen.
+    pub(crate) fn reasoner_of(
+        &self,
+        loaded: &Loaded,
+        config: ReasonerConfig,
+        rollouts: u32,
+    ) -> Result<Reasoner> {
         let attempts = Attempts {
-            rollouts: self.rollouts,
+            rollouts,
             noise: self.noise,
             views: self.views,
             choice: match self.choose {
@@ -118,7 +156,11 @@ impl Think {
             },
             seed: self.seed,
         };
-        let reasoner = Reasoner::new(&loaded.model, config)?.with_attempts(attempts)?;
+        let mut reasoner = Reasoner::new(&loaded.model, config)?.with_attempts(attempts)?;
+        for path in &self.also {
+            let other = load(path, loaded.weights, &loaded.model.device())?;
+            reasoner = reasoner.with_model(&other.model)?;
+        }
         Ok(match loaded.task {
             Task::Sudoku(size) => reasoner
                 .with_verifier(Arc::new(SudokuVerifier { size }))
@@ -131,6 +173,11 @@ impl Think {
     }
 }
 
+/// Whether answers to the task can be verified.
+pub(crate) fn is_verifiable(task: Task) -> bool {
+    matches!(task, Task::Sudoku(_) | Task::Maze { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,8 +187,12 @@ mod tests {
         let rule = |text: &str| text.parse::<Halt>().map(|halt| halt.0);
         assert_eq!(rule("fixed"), Ok(HaltRule::Fixed));
         assert_eq!(rule("q-halt"), Ok(HaltRule::QHalt));
+        assert_eq!(rule("likely"), Ok(HaltRule::Likely));
         assert_eq!(rule("stable:2"), Ok(HaltRule::Stable { segments: 2 }));
         assert_eq!(rule("verified"), Ok(HaltRule::Verified));
+        for name in ["fixed", "q-halt", "likely", "stable:2", "verified"] {
+            assert_eq!(name.parse::<Halt>().unwrap().to_string(), name);
+        }
         for bad in ["", "stable", "stable:0", "fixed:1", "never"] {
             assert!(rule(bad).unwrap_err().contains("stable:K"), "{bad}");
         }

@@ -3,6 +3,7 @@
 mod program;
 
 use std::fs;
+use std::io::{BufWriter, Write};
 
 use program::{Workshop, words};
 
@@ -146,6 +147,92 @@ fn puzzles_that_the_model_cannot_be_asked() {
     solve("--puzzle-id 5 1.....3........2").refused(&["puzzle:1:", "puzzle id below 1", "found 5"]);
     solve("--halt never 1.....3........2").refused(&["--halt", "q-halt", "never"]);
     solve("--segments 0 1.....3........2").refused(&["--segments"]);
+}
+
+/// Everything that can be wrong with a line of a file, each told by its line; the good ones are answered.
+#[test]
+fn bad_puzzles_among_good_ones() {
+    const LONG: u64 = 100 << 20;
+    let workshop = Workshop::with_run();
+    let mut file = BufWriter::new(fs::File::create(workshop.path("mixed.txt")).unwrap());
+    let good = "1.....3........2";
+    writeln!(file, "{good}\n123\n1.....3........x\n11....3........2").unwrap();
+    // Row 1 lacks its 4, which stands below in the same box.
+    writeln!(file, "123....4........").unwrap();
+    std::io::copy(
+        &mut std::io::Read::take(std::io::repeat(b'1'), LONG),
+        &mut file,
+    )
+    .unwrap();
+    writeln!(file, "\n\u{fffd}\u{1f600}\n{good}").unwrap();
+    file.into_inner().unwrap();
+    let ran = workshop.run("solve --checkpoint run --file mixed.txt --json");
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    for said in [
+        "mixed.txt:2: expected 16 cells, found 3",
+        "mixed.txt:3: row 4, column 4",
+        "mixed.txt:4: two 1s in row 1",
+        "mixed.txt:6: expected at most 1048576 bytes in a line",
+        "mixed.txt:7: ",
+    ] {
+        assert!(
+            ran.stderr.contains(said),
+            "{said:?} is not in {}",
+            ran.stderr
+        );
+    }
+    let objects = ran.objects();
+    let of = |kind: &str| -> Vec<u64> {
+        let of = objects.iter().filter(|object| object["type"] == kind);
+        of.map(|object| object["line"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(of("error"), [2, 3, 4, 6, 7]);
+    assert_eq!(of("answer"), [1, 5, 8]);
+    let unsolvable = objects.iter().find(|object| object["line"] == 5).unwrap();
+    assert_eq!(unsolvable["verdict"], "unverified");
+    assert_eq!(unsolvable["note"], "the puzzle has no solution");
+    // The same puzzle has the same answer, whatever stands between.
+    let answers: Vec<_> = objects
+        .iter()
+        .filter(|o| o["line"] == 1 || o["line"] == 8)
+        .collect();
+    assert_eq!(answers[0]["answer"], answers[1]["answer"]);
+}
+
+#[test]
+fn a_maze_without_a_way_is_answered_and_said_to_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    words(
+        dir,
+        "data maze generate --size 4 --min-path 5 --count 12 --seed 1 --out mazes.csv",
+    )
+    .ok();
+    words(
+        dir,
+        "data build maze --input mazes.csv --test-count 2 --out data",
+    )
+    .ok();
+    let tiny = program::TINY;
+    words(
+        dir,
+        &format!("train --preset trm-small --data data --out run --steps 1 {tiny}"),
+    )
+    .ok();
+    fs::write(
+        dir.join("walled.txt"),
+        "S#  ##      #  G\nS               \n",
+    )
+    .unwrap();
+    let ran = words(dir, "solve --checkpoint run --file walled.txt --json");
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("walled.txt:2: "), "{}", ran.stderr);
+    let answer = &ran.objects()[1];
+    assert_eq!(
+        (&answer["line"], &answer["verdict"]),
+        (&1.into(), &"unverified".into())
+    );
+    assert_eq!(answer["note"], "no way leads from S to G");
 }
 
 #[test]

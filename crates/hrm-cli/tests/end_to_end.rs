@@ -313,6 +313,7 @@ fn every_command_has_help_with_an_example() {
         "train",
         "eval",
         "solve",
+        "analyze",
         "presets",
         "devices",
         "import",

@@ -1,11 +1,17 @@
 //! `hrm eval`.
 
+mod ballot;
+mod curve;
+#[cfg(feature = "draw")]
+mod plot;
+mod rating;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
-use hrm::act::reasoner::Summary;
+use hrm::act::reasoner::{Summary, Verdict};
 use hrm::data::IGNORED;
 use hrm::device;
 use hrm::prelude::*;
@@ -15,13 +21,16 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
-use crate::think::Think;
+use crate::think::{Think, is_verifiable};
 
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
-Example: as the reference evaluates, and with a stop as soon as the model thinks it is right
+Example: as the reference evaluates, with a stop as soon as the model thinks it is right, and accuracy against compute
   hrm eval --checkpoint run --data sudoku6
-  hrm eval --checkpoint run --data sudoku6 --halt q-halt --segments 32 --json")]
+  hrm eval --checkpoint run --data sudoku6 --halt q-halt --segments 32 --json
+  hrm eval --checkpoint run --data sudoku6 --curve --plot curve.png
+On an ARC set the answers to all augmentations of a task vote on its tests:
+  hrm eval --checkpoint run --data arc --submission submission.json")]
 pub(crate) struct Args {
     /// Run folder (its last checkpoint) or checkpoint file.
     #[arg(long, value_name = "RUN|FILE")]
@@ -38,12 +47,16 @@ pub(crate) struct Args {
     /// Which weights of the checkpoint.
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
-    /// Withholds answers that are not verified and of which the model is less sure than this, 0 to 1.
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
-    min_confidence: f32,
     /// What computes; HRM_DEVICE where it is not given.
     #[arg(long, value_name = "D")]
     device: Option<String>,
+    /// Write over files that are there.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    ballot: ballot::BallotOptions,
+    #[command(flatten)]
+    curve: curve::CurveOptions,
     #[command(flatten)]
     think: Think,
 }
@@ -59,21 +72,70 @@ struct Line<'a> {
     puzzles_per_second: f64,
     #[serde(flatten)]
     found: Evaluation,
-    /// Where answers were verified, or withheld.
+    /// Where answers can be verified, or may be withheld.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     verdicts: Option<Verdicts>,
+    /// Where ARC's augmentations vote.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    votes: Option<ballot::Outcome<'a>>,
 }
 
-#[derive(Serialize)]
+/// How many answers were verified, given and withheld, and what they were worth.
+#[derive(Clone, Debug, Serialize)]
 struct Verdicts {
     verified: u64,
     unverified: u64,
     abstained: u64,
+    /// Share of the puzzles that were given an answer.
     coverage: f64,
+    /// Share of the answers given that are right by the label.
     precision: Option<f64>,
+    /// Share of the puzzles whose answer is verified.
+    verified_coverage: f64,
+    /// Share of the verified answers that are right by the label.
+    verified_precision: Option<f64>,
+}
+
+impl Verdicts {
+    fn of(summary: &Summary) -> Self {
+        let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+        Self {
+            verified: summary.verified,
+            unverified: summary.unverified,
+            abstained: summary.abstained,
+            coverage: summary.coverage(),
+            precision: summary.precision(),
+            verified_coverage: share(summary.verified, summary.puzzles()).unwrap_or_default(),
+            verified_precision: share(summary.verified_right, summary.verified),
+        }
+    }
+}
+
+/// What became of a puzzle with a label.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    /// Place in the set.
+    index: usize,
+    exact: bool,
+    /// Share of right cells.
+    cells: f64,
+    /// Whether q_halt tells rightly if the answer is exact.
+    q_right: bool,
+    /// Segments of all attempts.
+    segments: u32,
+    verdict: Verdict,
+}
+
+/// The puzzles to evaluate on.
+struct Asked<'a> {
+    set: &'a PuzzleSet,
+    /// The first so many examples.
+    total: usize,
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    args.ballot.check(args.force)?;
+    args.curve.check(args.force)?;
     let device = device::choose(args.device.as_deref())?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let set =
@@ -82,70 +144,83 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             names => format!("--split: {} has {}", args.data.display(), names.join(", ")),
         })?;
     check_data(&loaded.model.config().sizes(), &set)?;
-    let total = args.limit.unwrap_or(usize::MAX).min(set.num_examples());
-    let bar = console.bar(total as u64, "puzzles");
-    let start = Instant::now();
-    let (found, verdicts) = match args.think.is_plain() && args.min_confidence <= 0.0 {
-        true => {
-            let config = EvalConfig {
-                batch_size: args.think.batch,
-                segments: args.think.max_segments(&loaded),
-                limit: args.limit,
-            };
-            let done = |done: usize| bar.set_position(done as u64);
-            let found = evaluate(&loaded.model, &set, &config, &device, done)?;
-            (found, None)
-        }
-        false => {
-            let (found, summary) = reason(args, &loaded, &set, total, &|| bar.inc(1))?;
-            let verdicts = Verdicts {
-                verified: summary.verified,
-                unverified: summary.unverified,
-                abstained: summary.abstained,
-                coverage: summary.coverage(),
-                precision: summary.precision(),
-            };
-            (found, Some(verdicts))
-        }
+    let asked = Asked {
+        total: args.limit.unwrap_or(usize::MAX).min(set.num_examples()),
+        set: &set,
     };
-    bar.finish_and_clear();
+    if asked.total == 0 {
+        bail!(
+            "{}: expected at least one example, found none",
+            args.data.display()
+        );
+    }
+    let is_arc = set.info().task == Task::Arc;
+    if args.ballot.is_wanted() && !is_arc {
+        bail!(
+            "--submission: expected a set of ARC tasks, found {:?}",
+            set.info().task
+        );
+    }
+    if args.curve.is_wanted() {
+        return curve::run(args, &loaded, &asked, console);
+    }
+    let bar = console.bar(asked.total as u64, "puzzles");
+    let reasoner = args.think.reasoner(&loaded, HaltRule::Fixed, false)?;
+    let mut ballot = match is_arc {
+        true => Some(ballot::Ballot::new(&asked)?),
+        false => None,
+    };
+    let start = Instant::now();
+    let judged = judge(&reasoner, &asked, args.think.min_confidence, |answer| {
+        bar.inc(1);
+        ballot.as_mut().map_or(Ok(()), |ballot| ballot.cast(answer))
+    })?;
     let seconds = start.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    let votes = match ballot {
+        Some(ballot) => Some(ballot.close(&args.ballot, args.force)?),
+        None => None,
+    };
+    let (found, summary) = summed(&judged);
     let line = Line {
         checkpoint: &loaded.path,
         step: loaded.info.step,
         data: &args.data,
         split: &args.split,
         seconds,
-        puzzles_per_second: total as f64 / seconds.max(1e-9),
+        puzzles_per_second: asked.total as f64 / seconds.max(1e-9),
         found,
-        verdicts,
+        verdicts: has_verdicts(args, &loaded).then(|| Verdicts::of(&summary)),
+        votes,
     };
     console.result(&line, describe(&line))?;
     Ok(Outcome::Done)
 }
 
+/// Whether answers can be verified, or may be withheld.
+fn has_verdicts(args: &Args, loaded: &Loaded) -> bool {
+    is_verifiable(loaded.task) || args.think.min_confidence > 0.0
+}
+
 /// Lets the reasoner answer, and compares with the labels afterwards.
-fn reason(
-    args: &Args,
-    loaded: &Loaded,
-    set: &PuzzleSet,
-    total: usize,
-    progress: &dyn Fn(),
-) -> Result<(Evaluation, Summary)> {
-    let reasoner = args.think.reasoner(loaded, HaltRule::Fixed, false)?;
-    let puzzles = (0..total).map(|index| {
+fn judge(
+    reasoner: &Reasoner,
+    asked: &Asked<'_>,
+    min_confidence: f32,
+    mut answered: impl FnMut(&Answer) -> Result<()>,
+) -> Result<Vec<Judged>> {
+    let set = asked.set;
+    let puzzles = (0..asked.total).map(|index| {
         let example = set.example(index);
         Puzzle {
             inputs: example.inputs.into_owned(),
             puzzle_id: example.puzzle_id,
         }
     });
-    let mut summary = Summary::default();
-    let (mut puzzles_seen, mut exact, mut q_right) = (0u64, 0u64, 0u64);
-    let (mut cells, mut segments) = (0.0, 0.0);
+    let mut judged = Vec::with_capacity(asked.total);
     for answer in reasoner.solve(puzzles) {
         let answer = answer?;
-        progress();
+        answered(&answer)?;
         let labels = set.example(answer.index).labels;
         let valid = labels.iter().filter(|&&label| label != IGNORED).count();
         if valid == 0 {
@@ -156,31 +231,46 @@ fn reason(
             .zip(&answer.tokens)
             .filter(|&(&label, &token)| label != IGNORED && label == token)
             .count();
-        let is_exact = right == valid;
-        puzzles_seen += 1;
-        exact += u64::from(is_exact);
-        q_right += u64::from((answer.q_halt >= 0.0) == is_exact);
-        cells += right as f64 / valid as f64;
-        segments += f64::from(answer.total_segments);
-        summary.add(answer.verdict(args.min_confidence), is_exact);
+        let exact = right == valid;
+        judged.push(Judged {
+            index: answer.index,
+            exact,
+            cells: right as f64 / valid as f64,
+            q_right: (answer.q_halt >= 0.0) == exact,
+            segments: answer.total_segments,
+            verdict: answer.verdict(min_confidence),
+        });
     }
-    let share = |sum: f64| {
-        if puzzles_seen > 0 {
-            sum / puzzles_seen as f64
-        } else {
-            0.0
-        }
+    Ok(judged)
+}
+
+/// The figures of some puzzles together.
+fn summed<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> (Evaluation, Summary) {
+    let mut summary = Summary::default();
+    let (mut exact, mut q_right) = (0u64, 0u64);
+    let (mut cells, mut segments) = (0.0, 0.0);
+    for puzzle in judged {
+        exact += u64::from(puzzle.exact);
+        q_right += u64::from(puzzle.q_right);
+        cells += puzzle.cells;
+        segments += f64::from(puzzle.segments);
+        summary.add(puzzle.verdict, puzzle.exact);
+    }
+    let puzzles = summary.puzzles();
+    let share = |sum: f64| match puzzles {
+        0 => 0.0,
+        _ => sum / puzzles as f64,
     };
     let found = Evaluation {
-        puzzles: puzzles_seen,
+        puzzles,
         exact,
         exact_accuracy: share(exact as f64),
-        exact_interval: wilson(exact as f64, puzzles_seen as f64),
+        exact_interval: wilson(exact as f64, puzzles as f64),
         cell_accuracy: share(cells),
         q_halt_accuracy: share(q_right as f64),
         mean_segments: share(segments),
     };
-    Ok((found, summary))
+    (found, summary)
 }
 
 fn describe(line: &Line<'_>) -> String {
@@ -200,16 +290,23 @@ fn describe(line: &Line<'_>) -> String {
         line.puzzles_per_second,
     );
     if let Some(verdicts) = &line.verdicts {
+        let precision = |precision: Option<f64>| match precision {
+            Some(precision) => format!(", precision {:.2}%", 100.0 * precision),
+            None => String::new(),
+        };
         text += &format!(
-            "\n{} verified, {} unverified, {} abstained: coverage {:.2}%",
+            "\n{} verified: coverage {:.2}%{}; {} unverified, {} abstained: coverage of all given {:.2}%{}",
             verdicts.verified,
+            100.0 * verdicts.verified_coverage,
+            precision(verdicts.verified_precision),
             verdicts.unverified,
             verdicts.abstained,
             100.0 * verdicts.coverage,
+            precision(verdicts.precision),
         );
-        if let Some(precision) = verdicts.precision {
-            text += &format!(", precision {:.2}%", 100.0 * precision);
-        }
+    }
+    if let Some(votes) = &line.votes {
+        text += &format!("\n{votes}");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub(crate) mod analyze;
 pub(crate) mod conformance;
 pub(crate) mod data;
 pub(crate) mod devices;

@@ -32,7 +32,7 @@ Example:
 
 A puzzle is one line of as many characters as it has cells (`.` or 0 blank; mazes of `# SG`), or a grid over several lines;
 CSV files are told by their column `question`. ARC and other tasks are token numbers. Exit code 1 means that an answer
-breaks the rules, 2 that a puzzle could not be read.")]
+breaks the rules or was withheld, 2 that a puzzle could not be read.")]
 pub(crate) struct Args {
     /// Run folder (its last checkpoint) or checkpoint file.
     #[arg(long, value_name = "RUN|FILE")]
@@ -71,7 +71,8 @@ struct Line {
     /// Line of the input, from 1.
     line: u64,
     question: String,
-    answer: String,
+    /// None where it is withheld.
+    answer: Option<String>,
     verdict: Verdict,
     segments: u32,
     confidence: f32,
@@ -143,10 +144,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             };
             match answer {
                 Ok(answer) => {
-                    if answer.verified == Some(false) && outcome == Outcome::Done {
+                    let verdict = answer.verdict(args.think.min_confidence);
+                    let refused = answer.verified == Some(false) || !verdict.is_given();
+                    if refused && outcome == Outcome::Done {
                         outcome = Outcome::Negative;
                     }
-                    bar.suspend(|| show(*line, inputs, &answer, &loaded, &drawing, console))?;
+                    let asked = (*line, inputs.as_slice());
+                    bar.suspend(|| show(asked, &answer, verdict, &loaded, &drawing, console))?;
                 }
                 Err(error) => {
                     outcome = Outcome::BadInput;
@@ -193,14 +197,13 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
 }
 
 fn show(
-    line: u64,
-    inputs: &[u8],
+    (line, inputs): (u64, &[u8]),
     answer: &Answer,
+    verdict: Verdict,
     loaded: &Loaded,
     drawing: &Drawing,
     console: &Console,
 ) -> Result<()> {
-    let verdict = answer.verdict(0.0);
     let note = (answer.verified == Some(false))
         .then(|| why(loaded.task, inputs, &answer.tokens))
         .flatten();
@@ -208,7 +211,7 @@ fn show(
         return Ok(console.object(&Line {
             line,
             question: drawing.line(inputs),
-            answer: drawing.line(&answer.tokens),
+            answer: verdict.is_given().then(|| drawing.line(&answer.tokens)),
             verdict,
             segments: answer.segments,
             confidence: answer.confidence,
@@ -238,7 +241,7 @@ fn show(
         ))?;
         before = tokens;
     }
-    if answer.trace.is_empty() {
+    if answer.trace.is_empty() && verdict.is_given() {
         console.text(drawing.answer(inputs, &answer.tokens, None))?;
     }
     let mut text = format!(

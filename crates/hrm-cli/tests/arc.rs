@@ -1,0 +1,74 @@
+//! ARC: from tasks to a submission.
+
+mod program;
+
+use std::fs;
+
+use program::words;
+use serde_json::Value;
+
+const TASKS: [(&str, &str); 2] = [
+    (
+        "a",
+        r#"{"train": [{"input": [[1, 2]], "output": [[2, 1]]}, {"input": [[3, 5]], "output": [[5, 3]]}],
+            "test": [{"input": [[3, 4]], "output": [[4, 3]]}]}"#,
+    ),
+    (
+        "b",
+        r#"{"train": [{"input": [[1], [2]], "output": [[1, 2]]}],
+            "test": [{"input": [[5], [6]], "output": [[5, 6]]}, {"input": [[7], [8]]}]}"#,
+    ),
+];
+
+#[test]
+fn augmentations_vote_and_a_submission_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    fs::create_dir(dir.join("tasks")).unwrap();
+    for (name, json) in TASKS {
+        fs::write(dir.join(format!("tasks/{name}.json")), json).unwrap();
+    }
+    words(dir, "data build arc --input tasks --num-aug 2 --out data").ok();
+    let tiny = program::TINY;
+    words(
+        dir,
+        &format!("train --preset trm-small --data data --out run --steps 1 {tiny}"),
+    )
+    .ok();
+    let eval = "eval --checkpoint run --data data --segments 1 --submission submission.json";
+    let found = words(dir, &format!("{eval} --json")).ok().objects();
+    // Three puzzles of each task, one and two tests; one of the tasks has all its solutions.
+    assert_eq!(
+        (&found[0]["tasks"], &found[0]["votes"]),
+        (&2.into(), &9.into())
+    );
+    assert_eq!(found[0]["puzzles"], 6);
+    let pass = found[0]["pass_at"].as_array().unwrap();
+    let ks: Vec<u64> = pass.iter().map(|p| p["k"].as_u64().unwrap()).collect();
+    assert_eq!(ks, [1, 2, 5, 10, 100, 1000]);
+    assert!(pass.iter().all(|p| p["tasks"] == 1));
+    let text = fs::read_to_string(dir.join("submission.json")).unwrap();
+    let submission: Value = serde_json::from_str(&text).unwrap();
+    let tests = |task: &str| submission[task].as_array().unwrap().len();
+    assert_eq!((tests("a"), tests("b")), (1, 2));
+    for attempts in ["attempt_1", "attempt_2"] {
+        assert!(submission["b"][1][attempts][0][0].is_u64(), "{text}");
+    }
+
+    words(dir, eval).refused(&["submission.json is there already", "--force"]);
+    let ran = words(dir, &format!("{eval} --force --limit 1")).ok();
+    assert!(
+        ran.stdout.contains("1 predictions vote on 1 tasks"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("(HRM's rule)") && ran.stdout.contains("(TRM's rule)"));
+}
+
+#[test]
+fn only_arc_has_submissions() {
+    let workshop = program::Workshop::with_run();
+    workshop
+        .untouched(|| workshop.run("eval --checkpoint run --data data --submission s.json"))
+        .refused(&["--submission", "ARC", "Sudoku"]);
+}
