@@ -157,7 +157,6 @@ pub(super) struct Canvas<'a, 'b> {
 }
 
 impl Canvas<'_, '_> {
-    #[allow(dead_code)]
     /// A filled rectangle.
     pub fn fill(
         &self,
@@ -214,6 +213,8 @@ impl Canvas<'_, '_> {
             Anchor::Left => HPos::Left,
             Anchor::Middle => HPos::Center,
         };
+        // The font's box reaches further down than digits and capitals do.
+        let at = (at.0, at.1 + letters.size * 0.08);
         let style = letters
             .style(colour)
             .pos(Pos::new(horizontal, VPos::Center));

@@ -9,6 +9,45 @@ pub(super) const QUIET: RGBColor = RGBColor(101, 109, 118);
 /// Lines of a grid behind curves.
 pub(super) const GRID: RGBColor = RGBColor(230, 233, 237);
 
+/// A digit that was found.
+pub(super) const FOUND: RGBColor = RGBColor(9, 105, 218);
+/// Ground of a wrong cell.
+pub(super) const WRONG: RGBColor = RGBColor(255, 215, 213);
+pub(super) const WRONG_INK: RGBColor = RGBColor(207, 34, 46);
+/// Ground of a cell that has just changed.
+pub(super) const CHANGED: RGBColor = RGBColor(255, 235, 150);
+pub(super) const CHANGED_INK: RGBColor = RGBColor(191, 120, 0);
+/// Ground of what has no meaning.
+pub(super) const BLANK: RGBColor = RGBColor(234, 238, 242);
+/// Lines between cells.
+pub(super) const LINE: RGBColor = RGBColor(140, 149, 159);
+pub(super) const WALL: RGBColor = RGBColor(50, 58, 70);
+pub(super) const START: RGBColor = RGBColor(26, 127, 55);
+pub(super) const GOAL: RGBColor = RGBColor(207, 34, 46);
+pub(super) const PATH: RGBColor = RGBColor(84, 174, 255);
+
+/// The usual colours of ARC, 0 to 9.
+pub(super) const ARC: [RGBColor; 10] = [
+    RGBColor(0x00, 0x00, 0x00),
+    RGBColor(0x00, 0x74, 0xD9),
+    RGBColor(0xFF, 0x41, 0x36),
+    RGBColor(0x2E, 0xCC, 0x40),
+    RGBColor(0xFF, 0xDC, 0x00),
+    RGBColor(0xAA, 0xAA, 0xAA),
+    RGBColor(0xF0, 0x12, 0xBE),
+    RGBColor(0xFF, 0x85, 0x1B),
+    RGBColor(0x7F, 0xDB, 0xFF),
+    RGBColor(0x87, 0x0C, 0x25),
+];
+
+/// Ground of a token of an unknown task; 0 is the paper.
+pub(super) fn token(token: u8) -> RGBColor {
+    match token.checked_sub(1) {
+        None => PAPER,
+        Some(number) => pale(curve(usize::from(number)), 0.45),
+    }
+}
+
 /// Curves, in this order: told apart by the colour-blind too (Okabe and Ito's, a little darker where they are pale).
 const CURVES: [RGBColor; 8] = [
     RGBColor(0, 114, 178),

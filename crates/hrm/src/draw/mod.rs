@@ -16,13 +16,21 @@
 //! # Ok::<(), hrm::draw::DrawError>(())
 //! ```
 
+mod animation;
 mod axis;
 mod canvas;
 mod chart;
 mod colour;
 mod error;
 mod picture;
+mod sheet;
+mod thinking;
+mod tile;
 
+pub use animation::Animation;
 pub use chart::{Chart, Look, Panels, Series};
 pub use error::DrawError;
 pub use picture::Picture;
+pub use sheet::Sheet;
+pub use thinking::Thinking;
+pub use tile::Tile;

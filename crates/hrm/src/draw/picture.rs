@@ -19,6 +19,10 @@ impl Picture {
         Self { pixels }
     }
 
+    pub(super) fn pixels(&self) -> &RgbImage {
+        &self.pixels
+    }
+
     /// Pixels from left to right.
     pub fn width(&self) -> u32 {
         self.pixels.width()
