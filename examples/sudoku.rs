@@ -9,6 +9,7 @@
 //! minutes and not hours. `--preset hrm-small` shows HRM, `--preset trm-small` TRM with attention.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,9 @@ struct Options {
     /// Unseen puzzles to solve; default: 400, and 100 of 4x4, of which there are few different ones.
     #[arg(long)]
     puzzles: Option<usize>,
+    /// Write what was trained to this file, a checkpoint for `hrm solve` and the like.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Print a JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -74,6 +78,9 @@ fn main() -> anyhow::Result<()> {
         Some(name) => hrm::device::parse(name)?,
         None => hrm::device::from_env()?,
     };
+    if let Some(path) = &options.out {
+        anyhow::ensure!(!path.exists(), "{} is there already", path.display());
+    }
     // Puzzles are augmented as they are drawn, so each is seen in many forms.
     let (size, clues, originals, unseen) = match options.size {
         Size::Four => (SudokuSize::Four, 6, 250, 100),
@@ -104,6 +111,9 @@ fn main() -> anyhow::Result<()> {
     let mut trainer = Trainer::new(config, set, &device)?;
     let train_seconds = train(&mut trainer, &options)?;
 
+    if let Some(path) = &options.out {
+        trainer.save(path)?;
+    }
     let model = trainer.eval_model();
     let eval = EvalConfig {
         batch_size: 100,

@@ -28,6 +28,8 @@ fn example() -> Command {
 
 #[test]
 fn it_learns_shows_its_thoughts_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("example.safetensors");
     let output = example()
         .args([
             "--size",
@@ -40,7 +42,8 @@ fn it_learns_shows_its_thoughts_and_reports() {
             "1",
             "--json",
         ])
-        .args(["--set", "log_every=20", "--set", "ema=0.9"])
+        .args(["--set", "log_every=20", "--set", "ema=0.9", "--out"])
+        .arg(&checkpoint)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -63,6 +66,8 @@ fn it_learns_shows_its_thoughts_and_reports() {
     assert!(number("train_seconds") > 0.0);
     // Chance has a quarter of the cells right.
     assert!(number("cell_accuracy") > 0.35, "{report}");
+    let written = hrm::train::Checkpoint::open(&checkpoint).unwrap();
+    assert_eq!(written.info().step, 120);
 }
 
 #[test]
