@@ -56,6 +56,12 @@ fn augmentations_vote_and_a_submission_is_written() {
     }
 
     words(dir, eval).refused(&["submission.json is there already", "--force"]);
+    #[cfg(feature = "draw")]
+    {
+        words(dir, &format!("{eval} --force --png sheet.png")).ok();
+        let png = fs::read(dir.join("sheet.png")).unwrap();
+        assert!(png.starts_with(b"\x89PNG") && png.len() > 2_000, "{}", png.len());
+    }
     let ran = words(dir, &format!("{eval} --force --limit 1")).ok();
     assert!(
         ran.stdout.contains("1 predictions vote on 1 tasks"),

@@ -157,7 +157,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let is_arc = set.info().task == Task::Arc;
     if args.ballot.is_wanted() && !is_arc {
         bail!(
-            "--submission: expected a set of ARC tasks, found {:?}",
+            "--submission and --png: expected a set of ARC tasks, found {:?}",
             set.info().task
         );
     }
@@ -178,7 +178,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
     let votes = match ballot {
-        Some(ballot) => Some(ballot.close(&args.ballot, args.force)?),
+        Some(ballot) => Some(ballot.close(&args.ballot, &args.data, args.force)?),
         None => None,
     };
     let (found, summary) = summed(&judged);

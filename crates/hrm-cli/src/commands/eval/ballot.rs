@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use hrm::data::arc::{PassAtK, Votes};
+use hrm::data::arc::{ArcTask, PassAtK, Votes};
 use hrm::prelude::*;
 use serde::Serialize;
 
@@ -21,20 +21,31 @@ pub(super) struct BallotOptions {
     /// Writes the two best answers to every test as Kaggle wants them, usually `submission.json`.
     #[arg(long, value_name = "FILE")]
     submission: Option<PathBuf>,
+    /// Draws the first tests with demonstrations of their task, the answer and the truth into a PNG file.
+    #[cfg(feature = "draw")]
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
 }
 
 impl BallotOptions {
     /// Refuses what can't be met before anything is computed.
     pub(super) fn check(&self, force: bool) -> Result<()> {
-        match &self.submission {
-            Some(path) => check_free(path, force),
-            None => Ok(()),
+        for path in self.files() {
+            check_free(path, force)?;
         }
+        Ok(())
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        let files = [self.submission.as_deref()];
+        #[cfg(feature = "draw")]
+        let files = [self.submission.as_deref(), self.png.as_deref()];
+        files.into_iter().flatten().collect()
     }
 
     /// Whether something is wished that only ARC sets have.
     pub(super) fn is_wanted(&self) -> bool {
-        self.submission.is_some()
+        !self.files().is_empty()
     }
 }
 
@@ -42,7 +53,7 @@ impl BallotOptions {
 pub(super) struct Ballot<'a> {
     set: &'a PuzzleSet,
     votes: Votes,
-    tasks: usize,
+    tasks: Vec<ArcTask>,
     cast: u64,
 }
 
@@ -65,7 +76,7 @@ impl<'a> Ballot<'a> {
         Ok(Self {
             set: asked.set,
             votes: Votes::new(&tasks),
-            tasks: tasks.len(),
+            tasks,
             cast: 0,
         })
     }
@@ -84,18 +95,74 @@ impl<'a> Ballot<'a> {
     }
 
     /// Counts the votes, and writes what is wished.
-    pub(super) fn close<'o>(self, options: &'o BallotOptions, force: bool) -> Result<Outcome<'o>> {
+    pub(super) fn close<'o>(self, options: &'o BallotOptions, data: &Path, force: bool) -> Result<Outcome<'o>> {
         if let Some(path) = &options.submission {
             let text = self.votes.submission_json()?;
             write_file(path, force, |out| Ok(out.write_all(text.as_bytes())?))?;
         }
+        #[cfg(feature = "draw")]
+        if let Some(path) = &options.png {
+            // Demonstrations are the training split's, where the folder has it.
+            let shown = PuzzleSet::load(data, "train").and_then(|set| set.arc_tasks(usize::MAX));
+            let png = sheet(&self.tasks, &shown.unwrap_or_default(), &self.votes)?;
+            write_file(path, force, |out| Ok(out.write_all(&png)?))?;
+        }
+        #[cfg(not(feature = "draw"))]
+        let _ = data;
         Ok(Outcome {
-            tasks: self.tasks,
+            tasks: self.tasks.len(),
             votes: self.cast,
             pass_at: self.votes.pass_at(&ALLOWED),
             submission: options.submission.as_deref(),
         })
     }
+}
+
+/// Tests on a sheet, and demonstrations before each.
+#[cfg(feature = "draw")]
+const SHOWN: (usize, usize) = (12, 2);
+
+/// The first tests as a PNG file's bytes: demonstrations, question, answer, truth.
+#[cfg(feature = "draw")]
+fn sheet(tasks: &[ArcTask], demonstrated: &[ArcTask], votes: &Votes) -> Result<Vec<u8>> {
+    use hrm::draw::{Sheet, Tile};
+
+    let tests = tasks
+        .iter()
+        .flat_map(|task| task.test.iter().enumerate().map(move |test| (task, test)));
+    let mut rows = Vec::new();
+    for (task, (number, test)) in tests.take(SHOWN.0) {
+        let mut row = Vec::new();
+        let demonstrations = demonstrated.iter().filter(|other| other.id == task.id);
+        let pairs = demonstrations.flat_map(|task| &task.test).take(SHOWN.1);
+        for (number, pair) in pairs.enumerate() {
+            let caption = format!("shown {}", number + 1);
+            row.push(Tile::arc(&pair.input).with_caption(caption));
+            row.extend(pair.output.iter().map(Tile::arc));
+        }
+        row.push(Tile::arc(&test.input).with_caption(format!("{} asked {}", task.id, number + 1)));
+        let best = votes.ranked(&task.id, number).into_iter().next();
+        let right = best.as_ref().map(|best| Some(&best.grid) == test.output.as_ref());
+        if let Some(best) = best {
+            let said = match (right, &test.output) {
+                (_, None) => "",
+                (Some(true), _) => ", right",
+                _ => ", wrong",
+            };
+            let caption = format!("answer, {} votes{said}", best.votes);
+            row.push(Tile::arc(&best.grid).with_caption(caption));
+        }
+        if let Some(truth) = &test.output {
+            row.push(Tile::arc(truth).with_caption("truth"));
+        }
+        rows.push(row);
+    }
+    let sheet = Sheet {
+        title: "ARC: demonstrations, question, answer, truth".to_owned(),
+        note: String::new(),
+        rows,
+    };
+    Ok(sheet.render()?.png()?)
 }
 
 impl std::fmt::Display for Outcome<'_> {
@@ -203,8 +270,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = BallotOptions {
             submission: Some(folder.path().join("submission.json")),
+            #[cfg(feature = "draw")]
+            png: None,
         };
-        let outcome = ballot.close(&options, false).unwrap();
+        let outcome = ballot.close(&options, folder.path(), false).unwrap();
         assert_eq!((outcome.tasks, outcome.votes), (2, 12));
         let found: Vec<_> = (outcome.pass_at.iter())
             .map(|pass| (pass.k, pass.tasks, pass.whole_tasks, pass.test_shares))
@@ -219,7 +288,7 @@ mod tests {
             text.contains("12 predictions vote on 2 tasks, 2 of them"),
             "{text}"
         );
-        assert!(text.contains("0.00%   50.00%"), "{text}");
+        assert!(text.contains("0.00%  50.00%") && text.contains("25.00%  75.00%"), "{text}");
         let written = std::fs::read_to_string(folder.path().join("submission.json")).unwrap();
         assert_eq!(
             written,
