@@ -60,7 +60,11 @@ fn augmentations_vote_and_a_submission_is_written() {
     {
         words(dir, &format!("{eval} --force --png sheet.png")).ok();
         let png = fs::read(dir.join("sheet.png")).unwrap();
-        assert!(png.starts_with(b"\x89PNG") && png.len() > 2_000, "{}", png.len());
+        assert!(
+            png.starts_with(b"\x89PNG") && png.len() > 2_000,
+            "{}",
+            png.len()
+        );
     }
     let ran = words(dir, &format!("{eval} --force --limit 1")).ok();
     assert!(

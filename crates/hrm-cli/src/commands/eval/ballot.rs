@@ -95,7 +95,12 @@ impl<'a> Ballot<'a> {
     }
 
     /// Counts the votes, and writes what is wished.
-    pub(super) fn close<'o>(self, options: &'o BallotOptions, data: &Path, force: bool) -> Result<Outcome<'o>> {
+    pub(super) fn close<'o>(
+        self,
+        options: &'o BallotOptions,
+        data: &Path,
+        force: bool,
+    ) -> Result<Outcome<'o>> {
         if let Some(path) = &options.submission {
             let text = self.votes.submission_json()?;
             write_file(path, force, |out| Ok(out.write_all(text.as_bytes())?))?;
@@ -142,7 +147,9 @@ fn sheet(tasks: &[ArcTask], demonstrated: &[ArcTask], votes: &Votes) -> Result<V
         }
         row.push(Tile::arc(&test.input).with_caption(format!("{} asked {}", task.id, number + 1)));
         let best = votes.ranked(&task.id, number).into_iter().next();
-        let right = best.as_ref().map(|best| Some(&best.grid) == test.output.as_ref());
+        let right = best
+            .as_ref()
+            .map(|best| Some(&best.grid) == test.output.as_ref());
         if let Some(best) = best {
             let said = match (right, &test.output) {
                 (_, None) => "",
@@ -288,7 +295,10 @@ mod tests {
             text.contains("12 predictions vote on 2 tasks, 2 of them"),
             "{text}"
         );
-        assert!(text.contains("0.00%  50.00%") && text.contains("25.00%  75.00%"), "{text}");
+        assert!(
+            text.contains("0.00%  50.00%") && text.contains("25.00%  75.00%"),
+            "{text}"
+        );
         let written = std::fs::read_to_string(folder.path().join("submission.json")).unwrap();
         assert_eq!(
             written,
