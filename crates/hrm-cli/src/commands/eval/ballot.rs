@@ -37,10 +37,14 @@ impl BallotOptions {
     }
 
     fn files(&self) -> Vec<&Path> {
-        let files = [self.submission.as_deref()];
-        #[cfg(feature = "draw")]
-        let files = [self.submission.as_deref(), self.png.as_deref()];
-        files.into_iter().flatten().collect()
+        [
+            self.submission.as_deref(),
+            #[cfg(feature = "draw")]
+            self.png.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Whether something is wished that only ARC sets have.
