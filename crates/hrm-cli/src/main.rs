@@ -8,6 +8,8 @@ mod commands;
 mod console;
 mod files;
 mod grid;
+#[cfg(feature = "draw")]
+mod pictures;
 mod puzzles;
 mod think;
 
@@ -16,6 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "draw")]
+use commands::plot;
 use commands::{
     analyze, conformance, data, devices, eval, export, import, presets, pull, solve, train,
 };
@@ -55,6 +59,8 @@ enum Command {
     Export(export::Args),
     Pull(pull::Args),
     Conformance(conformance::Args),
+    #[cfg(feature = "draw")]
+    Plot(plot::Args),
 }
 
 const EXAMPLE: &str = "\
@@ -101,6 +107,8 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args, &console),
         Command::Pull(args) => pull::run(&args, &console),
         Command::Conformance(args) => conformance::run(&args, &console),
+        #[cfg(feature = "draw")]
+        Command::Plot(args) => plot::run(&args, &console),
     };
     result
         .unwrap_or_else(|error| {

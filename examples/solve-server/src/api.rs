@@ -329,6 +329,7 @@ fn solved(
         confidence: answer.confidence,
         note: note.flatten(),
         trace: Vec::new(),
+        trace_q_halt: Vec::new(),
     })
 }
 

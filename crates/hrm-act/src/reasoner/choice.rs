@@ -16,6 +16,7 @@ pub(super) struct Outcome {
     pub q_continue: f32,
     pub verified: Option<bool>,
     pub trace: Vec<Vec<u8>>,
+    pub trace_q_halt: Vec<f32>,
 }
 
 /// The answer to a puzzle; none without an outcome. `total_segments` is what all attempts cost.
@@ -68,6 +69,7 @@ pub(super) fn choose(
         confidence: sigmoid(best.q_halt),
         verified: best.verified,
         trace: best.trace,
+        trace_q_halt: best.trace_q_halt,
         attempts,
         votes,
         total_segments,
@@ -141,6 +143,7 @@ mod tests {
             q_continue: -1.0,
             verified: None,
             trace: Vec::new(),
+            trace_q_halt: Vec::new(),
         }
     }
 

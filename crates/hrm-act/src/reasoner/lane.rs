@@ -42,6 +42,8 @@ pub(super) struct Slot {
     pub unchanged: u32,
     /// Answers of the view, where a trace is kept.
     pub trace: Vec<Vec<u8>>,
+    /// q_halt after the same segments.
+    pub trace_q_halt: Vec<f32>,
 }
 
 /// What the host must know of the rows after a segment, the least first.
@@ -177,6 +179,7 @@ impl<'a> Lane<'a> {
                 tokens: Vec::new(),
                 unchanged: 0,
                 trace: Vec::new(),
+                trace_q_halt: Vec::new(),
             });
             source[free] = (old + number) as i32;
         }

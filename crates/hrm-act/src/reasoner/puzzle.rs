@@ -33,6 +33,9 @@ pub struct Answer {
     /// The answer after every segment of that attempt, the last one included, where the configuration asks for a trace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<Vec<u8>>,
+    /// q_halt after every segment of that attempt, logits, beside the trace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trace_q_halt: Vec<f32>,
     /// Attempts that were finished: roll-outs, views and checkpoints.
     pub attempts: u32,
     /// Those of them that gave exactly this answer.

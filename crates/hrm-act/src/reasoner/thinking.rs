@@ -252,6 +252,7 @@ impl<'a, T> Thinking<'a, T> {
             slot.tokens.clone_from(&reading.tokens);
             if config.trace {
                 slot.trace.push(reading.tokens.clone());
+                slot.trace_q_halt.push(reading.q_halt);
             }
             let Some(pending) = self.pending.get_mut(&slot.ticket) else {
                 continue;
@@ -302,6 +303,7 @@ impl<'a, T> Thinking<'a, T> {
         let verified = verifier.map(|verifier| verifier.verify(puzzle, &tokens));
         pending.outcomes.push(Outcome {
             trace: slot.trace.iter().map(|tokens| back(tokens)).collect(),
+            trace_q_halt: slot.trace_q_halt,
             tokens,
             segments: slot.segments,
             q_halt: reading.q_halt,

@@ -7,6 +7,8 @@ pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod import;
+#[cfg(feature = "draw")]
+pub(crate) mod plot;
 pub(crate) mod presets;
 pub(crate) mod pull;
 pub(crate) mod solve;

@@ -17,6 +17,8 @@ use crate::Outcome;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
 use crate::grid::Drawing;
+#[cfg(feature = "draw")]
+use crate::pictures::Pictures;
 use crate::puzzles::{self, Asked};
 use crate::think::Think;
 
@@ -29,6 +31,7 @@ Example:
   hrm solve --checkpoint run '53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79'
   hrm solve --checkpoint run --file puzzles.csv --json --halt verified --segments 64
   head -n 3 puzzles.txt | hrm solve --checkpoint run --trace -
+  hrm solve --checkpoint run --gif thinking.gif --png thinking.png '123. 4..1 3.1. .1..'
 
 A puzzle is one line of as many characters as it has cells (`.` or 0 blank; mazes of `# SG`), or a grid over several lines;
 CSV files are told by their column `question`. ARC and other tasks are token numbers. Exit code 1 means that an answer
@@ -51,6 +54,22 @@ pub(crate) struct Args {
     /// Shows the answer after every segment, with what has changed.
     #[arg(long)]
     trace: bool,
+    /// Draws the answer after every segment, with what has changed, as a PNG picture; of several puzzles one PNG each, numbered.
+    #[cfg(feature = "draw")]
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Draws the thinking as an animated GIF, a frame for every segment; of several puzzles one GIF each, numbered.
+    #[cfg(feature = "draw")]
+    #[arg(long, value_name = "FILE")]
+    gif: Option<PathBuf>,
+    /// Time that a frame of the animation is shown, in milliseconds.
+    #[cfg(feature = "draw")]
+    #[arg(long, default_value_t = 800, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=60_000))]
+    frame: u64,
+    /// Writes over pictures that are there.
+    #[cfg(feature = "draw")]
+    #[arg(long)]
+    force: bool,
     /// Row of the puzzle table.
     #[arg(long, default_value_t = 0, value_name = "ID")]
     puzzle_id: u32,
@@ -83,6 +102,8 @@ struct Line {
     note: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trace: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trace_q_halt: Vec<f32>,
 }
 
 /// A puzzle that could not be read.
@@ -119,7 +140,19 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
 
     let drawing = Drawing::new(loaded.task, seq_len);
-    let reasoner = args.think.reasoner(&loaded, HaltRule::QHalt, args.trace)?;
+    #[cfg(feature = "draw")]
+    let pictures = Pictures::new(
+        [args.png.as_deref(), args.gif.as_deref()],
+        args.frame,
+        args.force,
+        loaded.task,
+        good.len(),
+    )?;
+    #[cfg(feature = "draw")]
+    let watched = args.trace || pictures.wanted();
+    #[cfg(not(feature = "draw"))]
+    let watched = args.trace;
+    let reasoner = args.think.reasoner(&loaded, HaltRule::QHalt, watched)?;
     let puzzles = good.iter().map(|(_, inputs)| Puzzle {
         inputs: inputs.clone(),
         puzzle_id: args.puzzle_id,
@@ -143,7 +176,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                 break;
             };
             match answer {
-                Ok(answer) => {
+                Ok(mut answer) => {
+                    #[cfg(feature = "draw")]
+                    pictures.draw(next, inputs, &answer)?;
+                    if !args.trace {
+                        answer.trace.clear();
+                        answer.trace_q_halt.clear();
+                    }
                     let verdict = answer.verdict(args.think.min_confidence);
                     let refused = answer.verified == Some(false) || !verdict.is_given();
                     if refused && outcome == Outcome::Done {
@@ -224,6 +263,7 @@ fn show(
                 .iter()
                 .map(|tokens| drawing.line(tokens))
                 .collect(),
+            trace_q_halt: answer.trace_q_halt.clone(),
         })?);
     }
     let mut before = inputs;

@@ -1,18 +1,26 @@
 //! `hrm data inspect`.
 
 use std::fmt::Write;
+#[cfg(feature = "draw")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Result;
+#[cfg(feature = "draw")]
+use anyhow::bail;
 use clap::Args as Arguments;
 use hrm::data::inspect::{
     Compared, Distribution, Report, SplitReport, inspect_csv, inspect_folder,
 };
+#[cfg(feature = "draw")]
+use hrm::draw::{Sheet, Tile};
 use hrm::prelude::*;
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
+#[cfg(feature = "draw")]
+use crate::files::{check_free, write_file};
 use crate::grid::Drawing;
 
 #[derive(Debug, Arguments)]
@@ -20,6 +28,7 @@ use crate::grid::Drawing;
 Example:
   hrm data inspect sudoku6 --show 2
   hrm data inspect puzzles.csv --json
+  hrm data inspect puzzles.csv --png sheet.png --png-count 9
 
 Exit code 1 means that an answer is wrong, or that splits have puzzles in common.")]
 pub(crate) struct Args {
@@ -32,6 +41,18 @@ pub(crate) struct Args {
     /// Draws the first N puzzles of each split with their answers.
     #[arg(long, default_value_t = 1, value_name = "N")]
     show: usize,
+    /// Draws puzzles with their answers as a PNG picture.
+    #[cfg(feature = "draw")]
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Puzzles of each split in the picture.
+    #[cfg(feature = "draw")]
+    #[arg(long, default_value_t = 6, value_name = "N", requires = "png")]
+    png_count: usize,
+    /// Writes over the picture where it is there.
+    #[cfg(feature = "draw")]
+    #[arg(long, requires = "png")]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -43,6 +64,10 @@ struct Line<'a> {
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    #[cfg(feature = "draw")]
+    if let Some(path) = &args.png {
+        check_free(path, args.force)?;
+    }
     let limit = args.limit.unwrap_or(usize::MAX);
     let spinner = console.spinner("looking");
     let report = match args.path.is_dir() {
@@ -67,6 +92,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             shared.examples, shared.splits.0, shared.splits.1
         ))?;
     }
+    #[cfg(feature = "draw")]
+    if let Some(path) = &args.png {
+        picture(args, &report, path)?;
+    }
     let wrong = |split: &SplitReport| {
         let sudoku = split
             .sudoku
@@ -81,23 +110,63 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// The examples of a split; none of a CSV with wrong answers, which is reported but not drawn.
+fn examples(args: &Args, task: &Task, split: &SplitReport) -> Result<Option<PuzzleSet>> {
+    Ok(match (args.path.is_dir(), task) {
+        (true, _) => Some(PuzzleSet::load(&args.path, &split.name)?),
+        (false, Task::Sudoku(size)) => match sudoku::read_csv(&args.path, Some(*size)) {
+            Ok(puzzles) => Some(PuzzleSet::from_sudoku(&puzzles, *size, false)?),
+            Err(_) => None,
+        },
+        (false, _) => match maze::read_csv(&args.path, None) {
+            Ok(puzzles) => Some(PuzzleSet::from_mazes(&puzzles, None)?),
+            Err(_) => None,
+        },
+    })
+}
+
+/// Draws the first puzzles of all splits, with their answers, into a picture.
+#[cfg(feature = "draw")]
+fn picture(args: &Args, report: &Report, path: &Path) -> Result<()> {
+    let mut tiles = Vec::new();
+    for split in &report.splits {
+        let Some(set) = examples(args, &report.task, split)? else {
+            bail!(
+                "{}: a file with wrong answers is not drawn; the report names them",
+                args.path.display()
+            );
+        };
+        for index in 0..args.png_count.min(split.examined).min(set.num_examples()) {
+            let example = set.example(index);
+            let caption = format!("{} {index}", split.name);
+            let question = Tile::question(report.task, &example.inputs);
+            // The answers of a Sudoku and a maze show the question too.
+            let apart = matches!(report.task, Task::Arc | Task::Other);
+            if apart {
+                tiles.push(question.with_caption(format!("{caption}: question")));
+            }
+            let caption = if apart { "answer" } else { caption.as_str() };
+            let answer = Tile::answer(report.task, &example.inputs, &example.labels);
+            tiles.push(answer.with_caption(caption));
+        }
+    }
+    let columns = match report.task {
+        // Questions and answers in pairs.
+        Task::Arc | Task::Other => 4,
+        Task::Sudoku(_) | Task::Maze { .. } => tiles.len().clamp(1, 3),
+    };
+    let bytes = Sheet::flow("", tiles, columns).render()?.png()?;
+    write_file(path, args.force, |out| Ok(out.write_all(&bytes)?))
+}
+
 /// Draws the first puzzles of a split.
 fn show(args: &Args, task: &Task, split: &SplitReport, console: &Console) -> Result<()> {
     let wanted = args.show.min(split.examined);
     if wanted == 0 {
         return Ok(());
     }
-    let set = match (args.path.is_dir(), task) {
-        (true, _) => PuzzleSet::load(&args.path, &split.name)?,
-        // A CSV with wrong answers is reported, but not drawn.
-        (false, Task::Sudoku(size)) => match sudoku::read_csv(&args.path, Some(*size)) {
-            Ok(puzzles) => PuzzleSet::from_sudoku(&puzzles, *size, false)?,
-            Err(_) => return Ok(()),
-        },
-        (false, _) => match maze::read_csv(&args.path, None) {
-            Ok(puzzles) => PuzzleSet::from_mazes(&puzzles, None)?,
-            Err(_) => return Ok(()),
-        },
+    let Some(set) = examples(args, task, split)? else {
+        return Ok(());
     };
     for index in 0..wanted.min(set.num_examples()) {
         let example = set.example(index);

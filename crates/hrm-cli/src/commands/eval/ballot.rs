@@ -244,6 +244,7 @@ mod tests {
             confidence: 0.5,
             verified: None,
             trace: Vec::new(),
+            trace_q_halt: Vec::new(),
             attempts: 1,
             votes: 1,
             total_segments: 1,
