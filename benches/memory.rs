@@ -1,5 +1,6 @@
 //! The paper's claim on memory: HRM's training step needs no more of it for more cycles (one-step gradient), while TRM's, with
-//! the gradient through its last cycle, does. Also: whether memory stays flat over 1,000 steps.
+//! the gradient through its last cycle, does. Also: whether memory stays flat over 1,000 steps, or, with `-- --long`, over
+//! 10,000 and nothing else.
 //!
 //! `cargo bench --bench memory`, on Linux and the CPU: each case runs in a process of its own, whose peak resident memory is
 //! read from `/proc`.
@@ -20,6 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if !std::path::Path::new("/proc/self/status").exists() {
         println!("skipped: this machine has no /proc to read the memory from");
         return Ok(());
+    }
+    if arguments.iter().any(|argument| argument == "--long") {
+        return ten_thousand_steps();
     }
     let peak = |preset: &str, cycles: u32| -> Result<f64, Box<dyn std::error::Error>> {
         let output = Command::new(std::env::current_exe()?)
@@ -43,6 +47,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .args(["--case", "steps"])
         .output()?;
     print!("{}", String::from_utf8(output.stdout)?);
+    Ok(())
+}
+
+/// Resident memory along a training of a small model with metrics, averages and accumulation.
+fn ten_thousand_steps() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut config, set) = recipe("trm-small", SudokuSize::Four)?;
+    config.batch_size = 8;
+    config.accumulate = 2;
+    config.steps = 10_000;
+    println!("resident memory of trm-small, 4x4 Sudoku, batch 8 in 2 parts");
+    let trainer = Trainer::new(config, set, &hrm::device::parse("flex")?)?;
+    for report in trainer {
+        let step = report?.step;
+        if step == 100 || step % 1000 == 0 {
+            println!("{step:>6} steps {:>7.1} MiB", memory("VmRSS")?);
+        }
+    }
     Ok(())
 }
 

@@ -54,6 +54,16 @@ pub enum TrainError {
         /// What was expected, and found.
         expected: String,
     },
+    /// Data of another task than the preset's.
+    #[error("the preset {preset} is for {expected}, the data hold {found}")]
+    WrongTask {
+        /// The preset.
+        preset: &'static str,
+        /// Its task.
+        expected: &'static str,
+        /// What the data are.
+        found: String,
+    },
     /// The data don't fit the model.
     #[error("the data have {field} = {found}, the model was made for {expected}")]
     DataMismatch {

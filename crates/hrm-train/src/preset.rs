@@ -4,7 +4,7 @@ use hrm_act::{ActConfig, LossKind};
 use hrm_core::{
     ComputeType, GradientSpan, HaltHead, HrmConfig, Levels, MixerKind, PositionKind, Sizes,
 };
-use hrm_data::PuzzleSet;
+use hrm_data::{PuzzleSet, Task};
 
 use crate::config::{TrainConfig, nearest};
 use crate::error::TrainError;
@@ -155,6 +155,41 @@ impl Preset {
                     known: format!("{}{}", names.join(", "), nearest(name, &names)),
                 }
             })
+    }
+
+    /// Refuses data of another task than the one that the recipe was published for. Sudokus and mazes may have any size, and
+    /// data of an unknown task are taken at their word.
+    ///
+    /// # Errors
+    /// The task expected, with its vocabulary, and the one found.
+    pub fn check(&self, set: &PuzzleSet) -> Result<(), TrainError> {
+        let info = set.info();
+        let wanted = self.name.split('-').nth(1).unwrap_or_default();
+        let (fits, expected) = match wanted {
+            "sudoku" => (matches!(info.task, Task::Sudoku(_)), "a Sudoku"),
+            "maze" => (
+                matches!(info.task, Task::Maze { .. }),
+                "a maze (vocab_size 6)",
+            ),
+            "arc" => (info.task == Task::Arc, "ARC (vocab_size 12, seq_len 900)"),
+            _ => return Ok(()),
+        };
+        if fits || info.task == Task::Other {
+            return Ok(());
+        }
+        let found = match info.task {
+            Task::Sudoku(_) => "a Sudoku",
+            Task::Maze { .. } => "a maze",
+            _ => "ARC",
+        };
+        Err(TrainError::WrongTask {
+            preset: self.name,
+            expected,
+            found: format!(
+                "{found} (vocab_size {}, seq_len {})",
+                info.vocab_size, info.seq_len
+            ),
+        })
     }
 
     /// The recipe's configuration for a training set: its sizes, and its epochs turned into steps.

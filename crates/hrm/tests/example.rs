@@ -1,15 +1,15 @@
-//! The main example at a tiny size, as a user would run it.
+//! The examples at a tiny size, as a user would run them.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 /// The example that cargo built beside this test, else one that it builds now.
-fn example() -> Command {
+fn example(name: &str) -> Command {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     path.push("examples");
-    path.push(format!("sudoku{}", std::env::consts::EXE_SUFFIX));
+    path.push(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if path.exists() {
         return Command::new(path);
     }
@@ -20,7 +20,7 @@ fn example() -> Command {
         "--package",
         "hrm",
         "--example",
-        "sudoku",
+        name,
         "--",
     ]);
     cargo
@@ -30,7 +30,7 @@ fn example() -> Command {
 fn it_learns_shows_its_thoughts_and_reports() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = folder.path().join("example.safetensors");
-    let output = example()
+    let output = example("sudoku")
         .args([
             "--size",
             "4",
@@ -72,11 +72,28 @@ fn it_learns_shows_its_thoughts_and_reports() {
 
 #[test]
 fn a_wrong_option_is_an_error() {
-    let output = example()
+    let output = example("sudoku")
         .args(["--set", "optimizer.lrr=1"])
         .output()
         .unwrap();
     assert!(!output.status.success());
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(talk.contains("optimizer.lr"), "{talk}");
+}
+
+#[test]
+fn an_own_task_is_learned() {
+    let output = example("custom_task").arg("60").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{talk}");
+    assert!(talk.contains("step   50  loss"), "{talk}");
+    assert_eq!(
+        text.lines().filter(|line| line.contains("] -> [")).count(),
+        6
+    );
+    let last = text.lines().last().unwrap();
+    let share = last.split([':', '%']).nth(1).unwrap();
+    // Chance has an eighth of the cells right.
+    assert!(share.trim().parse::<f64>().unwrap() > 20.0, "{last}");
 }

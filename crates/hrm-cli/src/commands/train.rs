@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args as Arguments;
+use clap::{Args as Arguments, ValueEnum};
 use hrm::device;
 use hrm::prelude::*;
-use hrm::train::{Changes, Outcome as RunOutcome, TrainError, latest_checkpoint};
+use hrm::train::{
+    Changes, Freeze, Outcome as RunOutcome, PuzzleIds, TrainError, latest_checkpoint,
+    with_puzzle_ids,
+};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -24,6 +27,7 @@ Example:
   hrm train --preset hrm-sudoku-1k --data sudoku-extreme --out run --device cuda:0 --set optimizer.lr=7e-5
   hrm train --resume run --steps 4000
   hrm train --resume run --set optimizer.lr=1e-5 --allow-change optimizer.lr
+  hrm train --init run --freeze all-but-puzzles --puzzle-table reset --data others --out tuned --steps 500
 
 A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C writes a checkpoint first; a second one ends at once.
 `hrm presets` lists the recipes, `hrm presets NAME --data DIR` all keys that --set takes.")]
@@ -32,10 +36,20 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "NAME",
-        required_unless_present = "resume",
+        required_unless_present_any = ["resume", "init"],
         conflicts_with = "resume"
     )]
     preset: Option<String>,
+    /// Run or checkpoint whose weights the training starts from (the averaged ones where there are any); without --preset by
+    /// its recipe too.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
+    init: Option<PathBuf>,
+    /// What becomes of the puzzle table of --init for the ids of the data.
+    #[arg(long, value_enum, default_value = "keep", requires = "init")]
+    puzzle_table: TableChange,
+    /// Weights that stay as they are.
+    #[arg(long, value_enum, conflicts_with = "resume")]
+    freeze: Option<Frozen>,
     /// Data folder; its split `train` is trained on. Of a resumed run: where the folder is now.
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     data: Option<PathBuf>,
@@ -73,6 +87,32 @@ pub(crate) struct Args {
     force: bool,
 }
 
+/// What becomes of a puzzle table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TableChange {
+    /// All rows stay
+    Keep,
+    /// The rows of the data's ids stay
+    Cut,
+    /// The mean row is added until there is one for each id
+    Grow,
+    /// A row of zeros for each id
+    Reset,
+}
+
+/// What `--freeze` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Frozen {
+    /// All weights but the puzzle table
+    AllButPuzzles,
+    /// The slow level
+    HLevel,
+    /// The fast level
+    LLevel,
+    /// Both levels, or the shared one
+    Levels,
+}
+
 /// Metrics of the steps since the last such line.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "step")]
@@ -103,32 +143,46 @@ struct Trained<'a> {
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(args.device.as_deref())?;
-    let run = match (&args.resume, &args.preset, &args.data, &args.out) {
+    let run = match (&args.resume, &args.data, &args.out) {
         (Some(dir), ..) => resume(dir, args, &device)?,
-        (None, Some(preset), Some(data), Some(out)) => {
-            start(preset, data, out, args, &device, console)?
-        }
+        (None, Some(data), Some(out)) => start(data, out, args, &device, console)?,
         // clap requires them.
         _ => bail!("expected --preset, --data and --out, or --resume"),
     };
     train(run, console)
 }
 
-fn start(
-    preset: &str,
-    data: &Path,
-    out: &Path,
-    args: &Args,
-    device: &Device,
-    console: &Console,
-) -> Result<Run> {
-    let preset = Preset::by_name(preset)?;
+fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Console) -> Result<Run> {
+    let preset = args.preset.as_deref().map(Preset::by_name).transpose()?;
     check_free(out, args.force)?;
     if out.is_file() {
         bail!("{} is a file; expected the name of a folder", out.display());
     }
     let set = Arc::new(PuzzleSet::load(data, "train")?);
-    let mut config = preset.config(&set);
+    let weights = match &args.init {
+        Some(path) => Some(weights(path, args.puzzle_table, &set, device)?),
+        None => None,
+    };
+    let mut config = match (preset, &weights) {
+        (Some(preset), _) => {
+            preset.check(&set)?;
+            preset.config(&set)
+        }
+        (None, Some((_, config))) => config.clone(),
+        // clap requires it.
+        (None, None) => bail!("expected --preset or --init"),
+    };
+    if let Some((model, _)) = &weights {
+        config.model = model.config().clone();
+    }
+    if let Some(freeze) = args.freeze {
+        config.freeze = match freeze {
+            Frozen::AllButPuzzles => Freeze::AllButPuzzles,
+            Frozen::HLevel => Freeze::HLevel,
+            Frozen::LLevel => Freeze::LLevel,
+            Frozen::Levels => Freeze::Levels,
+        };
+    }
     if let Some(steps) = args.steps {
         config.steps = steps;
     }
@@ -150,16 +204,57 @@ fn start(
         config.model.compute = ComputeType::F32;
     }
     let file = RunFile {
-        preset: Some(preset.name.to_owned()),
+        preset: preset.map(|preset| preset.name.to_owned()),
         data: std::path::absolute(data)
             .with_context(|| format!("cannot find {}", data.display()))?,
         config,
     };
-    let trainer = Trainer::new(file.config.clone(), set, device)?;
+    let config = file.config.clone();
+    let trainer = match weights {
+        Some((model, _)) => {
+            let HrmConfig {
+                h_cycles, l_cycles, ..
+            } = config.model;
+            let model = model
+                .with_compute(config.model.compute)
+                .with_cycles(h_cycles, l_cycles)
+                .context("--set model")?;
+            Trainer::with_model(config, model, set, device)?
+        }
+        None => Trainer::new(config, set, device)?,
+    };
     if args.force {
         clear(out)?;
     }
     Ok(Run::start(out, &file, trainer)?)
+}
+
+/// The weights to start from, with a puzzle table for the ids of the data, and the configuration they were trained by.
+fn weights(
+    path: &Path,
+    table: TableChange,
+    set: &PuzzleSet,
+    device: &Device,
+) -> Result<(Hrm, TrainConfig)> {
+    let checkpoint = Checkpoint::open(path)?;
+    let config = checkpoint.info().config.clone();
+    let model = checkpoint.model(WeightKind::Ema, device)?;
+    let ids = set.info().num_puzzle_ids;
+    let change = match table {
+        TableChange::Keep => PuzzleIds::Keep,
+        TableChange::Cut => PuzzleIds::Cut(ids),
+        TableChange::Grow => PuzzleIds::Grow(ids),
+        TableChange::Reset => PuzzleIds::Reset(ids),
+    };
+    let model = with_puzzle_ids(model, change).context("--puzzle-table")?;
+    let known = model.config().num_puzzle_ids;
+    if known < ids {
+        bail!(
+            "{}: its puzzle table has {known} rows, the data have {ids} ids; expected --puzzle-table grow or reset",
+            path.display()
+        );
+    }
+    Ok((model, config))
 }
 
 /// Removes the files of the run in a folder that is to be used anew; whatever else is in it stays.

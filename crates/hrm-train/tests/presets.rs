@@ -1,0 +1,224 @@
+//! Every published recipe against the table of its numbers, and configurations that make no run.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use hrm_act::LossKind;
+use hrm_core::{ComputeType, GradientSpan, HaltHead, Levels, MixerKind, PositionKind, Sizes};
+use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{PuzzleSet, SetInfo};
+use hrm_train::{Freeze, PRESETS, Preset, Rule, TrainConfig, TrainError, Trainer};
+
+/// What differs between the published recipes: name, batch, rate, M, T, decay, rate and decay of the puzzle table, epochs.
+type Row = (&'static str, usize, f64, u32, usize, f64, f64, f64, f64);
+
+const PUBLISHED: [Row; 11] = [
+    ("hrm-sudoku-1k", 768, 1e-4, 16, 2, 1.0, 1e-4, 1.0, 20_000.0),
+    (
+        "hrm-sudoku-1k-1gpu",
+        384,
+        7e-5,
+        16,
+        2,
+        1.0,
+        7e-5,
+        1.0,
+        20_000.0,
+    ),
+    ("hrm-maze-1k", 768, 1e-4, 16, 2, 1.0, 1e-4, 1.0, 20_000.0),
+    ("hrm-arc-1", 768, 1e-4, 16, 2, 0.1, 1e-2, 0.1, 100_000.0),
+    ("hrm-arc-2", 768, 1e-4, 16, 2, 0.1, 1e-2, 0.1, 100_000.0),
+    ("hrm-sudoku-full", 2304, 3e-4, 8, 8, 0.1, 3e-4, 0.1, 100.0),
+    ("trm-sudoku-mlp", 768, 1e-4, 16, 6, 1.0, 1e-4, 1.0, 50_000.0),
+    ("trm-sudoku", 768, 1e-4, 16, 6, 1.0, 1e-4, 1.0, 50_000.0),
+    ("trm-maze", 768, 1e-4, 16, 4, 1.0, 1e-4, 1.0, 50_000.0),
+    ("trm-arc-1", 768, 1e-4, 16, 4, 0.1, 1e-2, 0.1, 100_000.0),
+    ("trm-arc-2", 768, 1e-4, 16, 4, 0.1, 1e-2, 0.1, 100_000.0),
+];
+
+const SUDOKU: Sizes = Sizes {
+    seq_len: 81,
+    vocab_size: 11,
+    num_puzzle_ids: 1,
+};
+
+/// A set of so many examples, one group each.
+fn examples(count: usize) -> PuzzleSet {
+    let (inputs, labels) = (vec![1; count * 81], vec![2; count * 81]);
+    PuzzleSet::from_examples(SetInfo::sudoku(SudokuSize::Nine), inputs, labels).unwrap()
+}
+
+#[test]
+fn the_published_recipes_have_their_published_numbers() {
+    let thousand = examples(1000);
+    for (name, batch, lr, segments, l_cycles, decay, puzzle_lr, puzzle_decay, epochs) in PUBLISHED {
+        let preset = Preset::by_name(name).unwrap();
+        let config = preset.config(&thousand);
+        config.validate().unwrap();
+        assert_eq!(config.batch_size, batch, "{name}");
+        assert_eq!(config.accumulate, 1, "{name}");
+        assert_eq!(config.freeze, Freeze::Nothing, "{name}");
+        assert_eq!(config.optimizer.rule, Rule::AdamAtan2, "{name}");
+        assert_eq!(config.optimizer.lr, lr, "{name}");
+        assert_eq!(config.optimizer.weight_decay, decay, "{name}");
+        assert_eq!(
+            (config.optimizer.beta1, config.optimizer.beta2),
+            (0.9, 0.95),
+            "{name}"
+        );
+        assert_eq!(config.puzzle_optimizer.lr, puzzle_lr, "{name}");
+        assert_eq!(config.puzzle_optimizer.weight_decay, puzzle_decay, "{name}");
+        assert_eq!(config.schedule.warmup_steps, 2000, "{name}");
+        let full = name == "hrm-sudoku-full";
+        let min_ratio = if full { 0.1 } else { 1.0 };
+        assert_eq!(config.schedule.min_ratio, min_ratio, "{name}");
+        assert_eq!(config.gradient_clip, None, "{name}");
+        assert_eq!(config.act.max_segments, segments, "{name}");
+        assert_eq!(config.act.exploration, 0.1, "{name}");
+        let loss = if full {
+            LossKind::Softmax
+        } else {
+            LossKind::Stablemax
+        };
+        assert_eq!(config.act.loss, loss, "{name}");
+        let trm = name.starts_with("trm");
+        assert_eq!(config.ema, trm.then_some(0.999), "{name}");
+        let steps = (epochs * 1000.0 / batch as f64) as u64;
+        assert_eq!(config.steps, steps, "{name}");
+
+        let model = &config.model;
+        assert_eq!(model.sizes(), SUDOKU, "{name}");
+        assert_eq!(model.compute, ComputeType::Bf16, "{name}");
+        assert_eq!(
+            (model.hidden_size, model.num_heads, model.expansion),
+            (512, 8, 4.0),
+            "{name}"
+        );
+        assert_eq!(model.h_cycles, if trm { 3 } else { 2 }, "{name}");
+        assert_eq!(model.l_cycles, l_cycles, "{name}");
+        let puzzle = model.puzzle_embedding.unwrap();
+        assert_eq!(
+            (puzzle.dim, model.puzzle_len()),
+            (512, if trm { 16 } else { 1 }),
+            "{name}"
+        );
+        let mlp = name == "trm-sudoku-mlp";
+        let (mixer, position) = match (mlp, full) {
+            (true, _) => (MixerKind::Mlp, PositionKind::None),
+            (_, true) => (MixerKind::Attention, PositionKind::Learned),
+            _ => (MixerKind::Attention, PositionKind::Rope),
+        };
+        assert_eq!((model.mixer, model.position), (mixer, position), "{name}");
+        let (levels, gradient, head) = if trm {
+            let levels = Levels::Shared { layers: 2 };
+            (levels, GradientSpan::LastCycle, HaltHead::HaltOnly)
+        } else {
+            let levels = Levels::Separate {
+                h_layers: 4,
+                l_layers: 4,
+            };
+            (levels, GradientSpan::LastUpdate, HaltHead::QLearning)
+        };
+        assert_eq!(
+            (model.levels, model.gradient, model.halt_head),
+            (levels, gradient, head),
+            "{name}"
+        );
+    }
+    let config = Preset::by_name("hrm-sudoku-1k").unwrap().config(&thousand);
+    assert_eq!(config.steps, 26_041);
+    assert_eq!(config.model.num_parameters(), 27_275_266);
+    assert_eq!(
+        PRESETS.len(),
+        PUBLISHED.len() + 3,
+        "the others are the small ones"
+    );
+}
+
+#[test]
+fn a_preset_of_another_task_is_refused() {
+    let sudoku = examples(2);
+    let check = |name: &str| Preset::by_name(name).unwrap().check(&sudoku);
+    for name in [
+        "hrm-sudoku-1k",
+        "trm-sudoku-mlp",
+        "hrm-sudoku-full",
+        "trm-small",
+        "hrm-small",
+    ] {
+        check(name).unwrap();
+    }
+    for name in ["hrm-maze-1k", "trm-maze", "hrm-arc-1", "trm-arc-2"] {
+        let error = check(name).unwrap_err();
+        assert!(matches!(error, TrainError::WrongTask { .. }), "{error}");
+        assert!(
+            error.to_string().contains("vocab_size 11, seq_len 81"),
+            "{error}"
+        );
+    }
+    let error = Preset::by_name("trm-sudko").unwrap_err().to_string();
+    assert!(error.contains("did you mean `trm-sudoku`"), "{error}");
+}
+
+#[test]
+fn what_makes_no_run_is_an_error_that_names_the_field() {
+    let puzzles = Generator::new(SudokuSize::Four).puzzles(8, 1).unwrap();
+    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+    let good = Preset::by_name("trm-small").unwrap().config(&set);
+    let refused = |settings: &[(&str, &str)], named: &str| {
+        let mut config: TrainConfig = good.clone();
+        for (key, value) in settings {
+            config.set(key, value).unwrap();
+        }
+        let error = Trainer::new(config, set.clone(), &Device::flex()).unwrap_err();
+        assert!(error.to_string().contains(named), "{settings:?}: {error}");
+    };
+    for (key, value) in [
+        ("optimizer.lr", "0"),
+        ("optimizer.lr", "-1e-4"),
+        ("optimizer.weight_decay", "-0.1"),
+        ("optimizer.beta1", "1"),
+        ("optimizer.beta1", "-0.5"),
+        ("optimizer.beta2", "1.5"),
+        ("puzzle_optimizer.lr", "0"),
+        ("puzzle_optimizer.weight_decay", "-1"),
+        ("schedule.min_ratio", "-0.1"),
+        ("ema", "1"),
+        ("ema", "-0.1"),
+        ("gradient_clip", "0"),
+        ("act.exploration", "1.5"),
+        ("act.max_segments", "0"),
+        ("batch_size", "0"),
+        ("batch_size", "100000000"),
+        ("accumulate", "0"),
+        ("accumulate", "5"),
+        ("freeze", "h_level"),
+        ("steps", "0"),
+        ("log_every", "0"),
+        ("checkpoint_every", "0"),
+        ("keep_checkpoints", "0"),
+    ] {
+        refused(&[(key, value)], key);
+    }
+    for (rule, field) in [
+        (r#"{"adam_w":{"epsilon":0}}"#, "epsilon"),
+        (r#"{"muon":{"momentum":1,"epsilon":1e-8}}"#, "momentum"),
+        (r#"{"muon":{"momentum":0.9,"epsilon":-1}}"#, "epsilon"),
+    ] {
+        refused(&[("optimizer.rule", rule)], field);
+    }
+    // The data's sizes.
+    for (key, value, field) in [
+        ("model.vocab_size", "7", "vocab_size"),
+        ("model.seq_len", "25", "seq_len"),
+    ] {
+        refused(&[(key, value)], field);
+    }
+    let identified = SetInfo {
+        num_puzzle_ids: 5,
+        ..SetInfo::sudoku(SudokuSize::Four)
+    };
+    let many = PuzzleSet::from_examples(identified, vec![1; 16], vec![2; 16]).unwrap();
+    let error = Trainer::new(good.clone(), Arc::new(many), &Device::flex()).unwrap_err();
+    assert!(error.to_string().contains("num_puzzle_ids = 5"), "{error}");
+}
