@@ -87,6 +87,13 @@ impl Console {
         )
     }
 
+    /// A bar of bytes, whose number may become known later.
+    #[cfg(feature = "hub")]
+    pub(crate) fn bytes(&self) -> ProgressBar {
+        let template = "{wide_bar} {msg} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+        self.styled(ProgressBar::with_draw_target(None, self.target()), template)
+    }
+
     /// A sign of life for work of unknown length.
     pub(crate) fn spinner(&self, what: &str) -> ProgressBar {
         let bar = self.styled(

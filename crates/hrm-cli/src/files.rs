@@ -44,7 +44,7 @@ pub(crate) fn write_file(
             path.display()
         );
     }
-    let temporary = beside(path, "tmp");
+    let temporary = temporary(path, "tmp");
     let written = (|| -> Result<()> {
         let mut out = BufWriter::new(File::create(&temporary)?);
         write(&mut out)?;
@@ -73,7 +73,7 @@ pub(crate) fn write_folder(
             path.display()
         );
     }
-    let (temporary, old) = (beside(path, "tmp"), beside(path, "old"));
+    let (temporary, old) = (temporary(path, "tmp"), temporary(path, "old"));
     let written = (|| -> Result<()> {
         fs::create_dir_all(&temporary)
             .with_context(|| format!("cannot create {}", temporary.display()))?;
@@ -97,12 +97,17 @@ pub(crate) fn write_folder(
     written
 }
 
-/// A name of our own beside `path`.
-fn beside(path: &Path, what: &str) -> PathBuf {
+/// A hidden name beside `path`.
+pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or(path.as_os_str()));
-    name.push(format!(".{what}-{}", std::process::id()));
+    name.push(format!(".{what}"));
     path.with_file_name(name)
+}
+
+/// The same for this process alone.
+fn temporary(path: &Path, what: &str) -> PathBuf {
+    beside(path, &format!("{what}-{}", std::process::id()))
 }
 
 /// A file's name and SHA-256, for the record of where data come from.

@@ -309,6 +309,7 @@ fn every_command_has_help_with_an_example() {
         "data build sudoku",
         "data build maze",
         "data build arc",
+        "data download",
         "data inspect",
         "train",
         "eval",

@@ -247,7 +247,7 @@ impl PuzzleSet {
 
     /// Writes the set as [`PuzzleSet::save`] does, but with the augmented puzzles written out, for programs that
     /// do not augment as they draw: each original is followed by `copies` augmented ones in its group. Derived
-    /// puzzles (ARC's augmentations) are written once each, whatever `copies`.
+    /// puzzles (ARC's augmentations) are written once each, whatever `copies`. Returns how many examples were written.
     ///
     /// # Errors
     /// As [`PuzzleSet::save`]; [`DataError::Mismatch`] if that makes 2^32 examples or more.
@@ -257,7 +257,7 @@ impl PuzzleSet {
         split: &str,
         copies: usize,
         seed: u64,
-    ) -> Result<(), DataError> {
+    ) -> Result<usize, DataError> {
         let copies = match self.augmentation {
             Augmentation::Sudoku | Augmentation::Maze(_) => copies,
             _ => 0,
@@ -327,7 +327,8 @@ impl PuzzleSet {
             examples,
             sets: vec!["all".to_owned()],
         };
-        self.finish_save(dir, split, Augmentation::None, false, totals)
+        self.finish_save(dir, split, Augmentation::None, false, totals)?;
+        Ok(examples)
     }
 
     /// Makes the folder of a split and refuses one of another task.

@@ -108,6 +108,16 @@ impl Tolerances {
             outliers: 0.01,
         }
     }
+
+    /// Of f32 on a GPU, which sums in another order and has its own exponential function and cosine.
+    pub fn f32_gpu(mixer: MixerKind) -> Self {
+        let cpu = Self::f32(mixer);
+        Self {
+            inference: cpu.inference.max(1e-3),
+            gradient: 1e-3,
+            ..cpu
+        }
+    }
 }
 
 /// A recorded run of a reference program.

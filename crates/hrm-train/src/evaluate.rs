@@ -63,7 +63,9 @@ pub fn evaluate(
     let limit = config.limit.unwrap_or(usize::MAX);
     let mut sums = [0.0f64; 4];
     let mut done = 0;
-    for (rows, real) in set.batches(config.batch_size) {
+    // A few puzzles need no large batch, most of it padding.
+    let b = config.batch_size.min(limit.min(set.num_examples()).max(1));
+    for (rows, real) in set.batches(b) {
         let real = real.min(limit - done);
         if real == 0 {
             break;
@@ -92,7 +94,6 @@ pub fn evaluate(
             0,
         );
         let values = table.try_into_vec_as::<f32>().map_err(TrainError::device)?;
-        let b = config.batch_size;
         for row in 0..real {
             let at = |column: usize| values.get(column * b + row).copied().map_or(0.0, f64::from);
             let valid = at(0);

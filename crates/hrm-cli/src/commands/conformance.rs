@@ -76,7 +76,11 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
 fn compare(path: &Path, device: &Device) -> Result<(Tolerances, Vec<Comparison>)> {
     let bytes = fs::read(path).context("cannot be read")?;
     let trace = Trace::read(&bytes)?;
-    let tolerances = Tolerances::f32(trace.train_config()?.model.mixer);
+    let mixer = trace.train_config()?.model.mixer;
+    let tolerances = match device::is_flex(device) {
+        true => Tolerances::f32(mixer),
+        false => Tolerances::f32_gpu(mixer),
+    };
     Ok((tolerances, trace.compare(&tolerances, device)?))
 }
 

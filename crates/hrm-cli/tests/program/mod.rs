@@ -1,6 +1,8 @@
 //! Runs the program as a user does.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub mod server;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -60,10 +62,14 @@ pub fn command(dir: &Path) -> Command {
 }
 
 pub fn hrm<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Ran {
-    let output = command(dir)
-        .args(args)
-        .output()
-        .expect("the program starts");
+    let mut command = command(dir);
+    command.args(args);
+    ran(command)
+}
+
+/// Runs a command to its end.
+pub fn ran(mut command: Command) -> Ran {
+    let output = command.output().expect("the program starts");
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),

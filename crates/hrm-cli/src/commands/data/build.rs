@@ -71,7 +71,10 @@ struct Build {
     /// Holds out so many puzzles, drawn at random, as the test split.
     #[arg(long, value_name = "N")]
     test_count: Option<usize>,
-    /// Seed of that draw, and of --materialize.
+    /// Keeps so many puzzles to train on, drawn at random from what is not held out.
+    #[arg(long, value_name = "N")]
+    train_count: Option<usize>,
+    /// Seed of these draws, and of --materialize.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Writes so many augmented copies of each training puzzle out, for programs that do not augment as they draw.
@@ -257,6 +260,25 @@ impl Build {
             }
             (None, None) => Vec::new(),
         };
+        if let Some(count) = self.train_count {
+            if count == 0 || count > puzzles.len() {
+                bail!(
+                    "--train-count: expected 1 to {}, the puzzles there are, found {count}",
+                    puzzles.len()
+                );
+            }
+            // A stream of its own: what is held out stays the same.
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            rng.set_stream(1);
+            let drawn: HashSet<usize> = index::sample(&mut rng, puzzles.len(), count)
+                .into_iter()
+                .collect();
+            let mut index = 0;
+            puzzles.retain(|_| {
+                index += 1;
+                drawn.contains(&(index - 1))
+            });
+        }
         let mut test = test;
         let before = test.len();
         if before > 0 {
@@ -301,9 +323,12 @@ impl Build {
         let train = train.with_provenance(provenance(&self.input)?);
         let test = test.with_provenance(provenance(self.test.as_deref().unwrap_or(&self.input))?);
         let spinner = console.spinner("writing");
+        let mut examples = train.num_examples();
         write_folder(&self.out, self.force, |dir| {
             match self.materialize {
-                Some(copies) => train.save_materialized(dir, "train", copies, self.seed)?,
+                Some(copies) => {
+                    examples = train.save_materialized(dir, "train", copies, self.seed)?;
+                }
                 None => train.save(dir, "train")?,
             }
             if test.num_examples() > 0 {
@@ -312,21 +337,20 @@ impl Build {
             Ok(())
         })?;
         spinner.finish_and_clear();
-        report(&self.out, &train, &test, dropped, console)
+        report(&self.out, (examples, test.num_examples()), dropped, console)
     }
 }
 
 fn report(
     out: &Path,
-    train: &PuzzleSet,
-    test: &PuzzleSet,
+    (train, test): (usize, usize),
     dropped: usize,
     console: &Console,
 ) -> Result<Outcome> {
     let built = Built {
         out,
-        train: train.num_examples(),
-        test: test.num_examples(),
+        train,
+        test,
         dropped,
     };
     if dropped > 0 {
@@ -399,18 +423,17 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
     let test = sets.test.with_provenance(provenance);
     write_folder(&args.out, args.force, |dir| {
         for (set, split) in [(&train, "train"), (&test, "test")] {
-            if set.num_examples() == 0 {
-                continue;
-            }
-            match args.materialize {
-                true => set.save_materialized(dir, split, 0, args.seed)?,
-                false => set.save(dir, split)?,
+            match (set.num_examples(), args.materialize) {
+                (0, _) => {}
+                (_, true) => drop(set.save_materialized(dir, split, 0, args.seed)?),
+                (_, false) => set.save(dir, split)?,
             }
         }
         Ok(())
     })?;
     spinner.finish_and_clear();
-    report(&args.out, &train, &test, 0, console)
+    let examples = (train.num_examples(), test.num_examples());
+    report(&args.out, examples, 0, console)
 }
 
 /// Tasks of a folder (of files, or of folders of files as ConceptARC has them) or of Kaggle's challenges.

@@ -1,6 +1,7 @@
 //! `hrm data`: making puzzles, building sets, looking at them.
 
 mod build;
+mod download;
 mod inspect;
 mod maze;
 mod sudoku;
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     /// Build a data folder for training from puzzles.
     #[command(subcommand)]
     Build(build::Command),
+    Download(download::Args),
     /// Look at a data folder or a CSV file: how much, what repeats, whether the answers are right.
     Inspect(inspect::Args),
 }
@@ -43,6 +45,7 @@ pub(crate) fn run(command: &Command, console: &Console) -> Result<Outcome> {
         Command::Sudoku(Sudoku::Generate(args)) => sudoku::run(args, console),
         Command::Maze(Maze::Generate(args)) => maze::run(args, console),
         Command::Build(command) => build::run(command, console),
+        Command::Download(args) => download::run(args, console),
         Command::Inspect(args) => inspect::run(args, console),
     }
 }

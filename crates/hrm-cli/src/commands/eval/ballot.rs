@@ -37,14 +37,10 @@ impl BallotOptions {
     }
 
     fn files(&self) -> Vec<&Path> {
-        [
-            self.submission.as_deref(),
-            #[cfg(feature = "draw")]
-            self.png.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let files = [self.submission.as_deref()];
+        #[cfg(feature = "draw")]
+        let files = [self.submission.as_deref(), self.png.as_deref()];
+        files.into_iter().flatten().collect()
     }
 
     /// Whether something is wished that only ARC sets have.

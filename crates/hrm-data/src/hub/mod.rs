@@ -2,6 +2,13 @@
 //! compared with the checksums that the hub announces.
 //!
 //! `HF_HOME` moves the cache, `HF_ENDPOINT` names another hub; a download that was cut off is continued.
+//!
+//! The data sets of the papers, on the hub and on GitHub, are [`Published`]; they go where the caller wants them, not into the
+//! cache.
+
+mod archive;
+mod published;
+mod transfer;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,6 +17,9 @@ use std::path::{Path, PathBuf};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use sha2::Digest;
+
+pub use published::{Download, DownloadConfig, Placed, Published};
+pub use transfer::{Fetched, Progress};
 
 use crate::error::DataError;
 
@@ -98,9 +108,12 @@ impl Hub {
         revision: Option<&str>,
     ) -> Result<Vec<String>, DataError> {
         let (api, _) = self.open(repository, revision)?;
-        let info = api
-            .info()
-            .map_err(|err| hub_error(repository.name(), &err))?;
+        let info = api.info().map_err(|err| {
+            let file = api.url("");
+            // The address as people know it, which says also which hub was asked.
+            let page = file.split_once("/resolve/").map(|(page, _)| page);
+            hub_error(page.unwrap_or(&file), &err)
+        })?;
         Ok(info
             .siblings
             .into_iter()
