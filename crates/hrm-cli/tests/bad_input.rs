@@ -327,6 +327,54 @@ fn a_run_whose_data_have_changed_or_that_is_in_use() {
 }
 
 #[test]
+fn a_resumed_run_that_is_to_be_another() {
+    let workshop = Workshop::with_run();
+    let resume = |more: &str| {
+        workshop.untouched(|| workshop.run(&format!("train --resume run --steps 6 {more}")))
+    };
+    resume("--set optimizer.lr=1e-5").refused(&[
+        "`optimizer.lr` is 0.001, wanted 0.00001",
+        "--allow-change KEY",
+    ]);
+    resume("--set optimizer.lr=1e-5 --allow-change optimizer.beta1").refused(&["`optimizer.lr`"]);
+    resume("--allow-change optimiser.lr").refused(&["did you mean", "`optimizer.lr`"]);
+    resume("--set seed=9 --allow-change seed").refused(&["`seed` can't be changed", "1 to 9"]);
+    resume("--set model.hidden_size=32 --allow-change model")
+        .refused(&["`model.hidden_size` can't be changed"]);
+    resume("--set optimizer.lr=-1 --allow-change optimizer")
+        .refused(&["`optimizer.lr`", "positive"]);
+    let path = workshop.path("run/config.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, whole.replace("\"log_every\": 2", "\"log_every\": 1")).unwrap();
+    resume("").refused(&["`log_every` is 2, wanted 1"]);
+    workshop
+        .run("train --resume run --steps 6 --allow-change log_every --set optimizer.lr=1e-5 --allow-change optimizer")
+        .ok();
+    workshop.run("train --resume run --steps 8").ok();
+    let config = fs::read_to_string(&path).unwrap();
+    assert!(
+        config.contains("\"steps\": 8") && config.contains("\"log_every\": 1"),
+        "{config}"
+    );
+}
+
+#[test]
+fn an_evaluation_without_puzzles() {
+    let workshop = Workshop::with_data();
+    fs::remove_dir_all(workshop.path("data/test")).unwrap();
+    let train = |more: &str| workshop.untouched(|| workshop.train("run", more));
+    train("--eval-every 2").refused(&["eval_every", "no split `test`", "eval_hold_out"]);
+    train("--eval-every 2 --set eval_hold_out=1.5")
+        .refused(&["`eval_hold_out`", "between 0 and 1"]);
+    train("--eval-every 0").refused(&["`eval_every`", "at least 1"]);
+    train("--set guard.remedy=pray").refused(&["`guard.remedy`", "lower_rate"]);
+    train("--set guard.rate_factor=1").refused(&["`guard.rate_factor`", "less than 1"]);
+    workshop
+        .train("run", "--eval-every 2 --set eval_hold_out=0.25")
+        .ok();
+}
+
+#[test]
 fn data_that_do_not_fit_the_model() {
     let workshop = Workshop::with_run();
     workshop

@@ -148,6 +148,71 @@ fn training_reports_for_people_and_for_programs() {
 }
 
 #[test]
+fn a_training_evaluates_and_keeps_its_best_weights() {
+    let workshop = Workshop::with_data();
+    let ran = workshop.train("run", "--json --eval-every 3").ok();
+    assert_eq!(
+        kinds(&ran.objects()),
+        ["step", "evaluation", "evaluation", "step", "trained"]
+    );
+    let objects = ran.objects();
+    assert_eq!(
+        (&objects[1]["step"], &objects[1]["puzzles"]),
+        (&3.into(), &8.into())
+    );
+    let best = &objects[4]["best"];
+    let found = workshop
+        .run("eval --checkpoint run/best.safetensors --data data --json")
+        .ok()
+        .objects();
+    assert_eq!(found[0]["exact"], best["exact"]);
+    assert_eq!(found[0]["step"], best["step"]);
+    let lines = fs::read_to_string(workshop.path("run/metrics.jsonl")).unwrap();
+    assert_eq!(lines.matches("\"evaluation\":").count(), 2, "{lines}");
+
+    // Four settings: patience of one evaluation, and a rate that teaches nothing.
+    let ran = workshop
+        .train(
+            "early",
+            "--eval-every 1 --set eval_patience=1 --set optimizer.lr=1e-12 --set steps=50 --json",
+        )
+        .ok();
+    let last = ran.objects().pop().unwrap();
+    assert_eq!(
+        (&last["finished"], &last["stopped_early"]),
+        (&true.into(), &true.into())
+    );
+    assert!(last["step"].as_u64().unwrap() < 50, "{last}");
+}
+
+#[test]
+fn a_training_that_diverges_goes_back_and_at_last_gives_up() {
+    let workshop = Workshop::with_data();
+    let wild = "--set optimizer.lr=1e30 --set schedule.warmup_steps=0 --set guard.retries=1";
+    let ran = workshop.train("run", &format!("{wild} --json"));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(kinds(&ran.objects()).contains(&"fault"), "{}", ran.stdout);
+    assert!(
+        ran.stderr
+            .contains("back to step 0, learning rates are 0.5 of the plan")
+            && ran.stderr.contains("gave up after 1"),
+        "{}",
+        ran.stderr
+    );
+    let tamed = workshop
+        .train(
+            "tamed",
+            &format!("{wild} --set guard.rate_factor=1e-33 --json"),
+        )
+        .ok();
+    assert!(
+        kinds(&tamed.objects()).contains(&"fault"),
+        "{}",
+        tamed.stdout
+    );
+}
+
+#[test]
 fn a_preset_of_the_papers_computes_in_f32_on_the_cpu_and_says_so() {
     let workshop = Workshop::with_data();
     let small = "--steps 1 --set batch_size=2 --set model.hidden_size=16 --set model.num_heads=2 --set model.puzzle_embedding.dim=16";

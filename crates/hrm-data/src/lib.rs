@@ -9,6 +9,7 @@ mod draws;
 mod error;
 #[cfg(feature = "fs")]
 mod folder;
+mod hold_out;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod identifiers;

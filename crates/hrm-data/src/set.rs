@@ -537,7 +537,7 @@ impl PuzzleSet {
     }
 
     /// Stored row and code of example `k` of a puzzle.
-    fn stored(&self, puzzle: usize, k: usize) -> (usize, u32) {
+    pub(crate) fn stored(&self, puzzle: usize, k: usize) -> (usize, u32) {
         match &self.derived {
             None => (self.first_row + self.puzzle_offsets[puzzle] as usize + k, 0),
             Some(derived) => {
@@ -628,7 +628,7 @@ pub(crate) fn check_tokens(
 }
 
 /// Puts [`IGNORED`] in place of the token that stands for it.
-fn unmask(labels: &mut [u8], ignored: Option<u8>) {
+pub(crate) fn unmask(labels: &mut [u8], ignored: Option<u8>) {
     if let Some(id) = ignored {
         for label in labels.iter_mut().filter(|label| **label == id) {
             *label = IGNORED;

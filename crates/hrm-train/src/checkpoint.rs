@@ -23,11 +23,11 @@ use crate::config::TrainConfig;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
-use crate::run::{RunFile, latest_checkpoint};
+use crate::run::{Progress, RunFile, latest_checkpoint};
 use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a checkpoint says besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct CheckpointInfo {
     /// What the tokens of the training set mean.
     #[serde(default = "unknown_task")]
     pub task: Task,
+    /// Faults, evaluations, and what the run needs to judge the next.
+    #[serde(default)]
+    pub progress: Progress,
 }
 
 fn unknown_task() -> Task {
@@ -97,6 +100,58 @@ impl Snapshot {
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
         write(path, &self.info, &self.tensors)
     }
+
+    /// Writes the weights alone, raw and averaged: a checkpoint that evaluates and solves, from which no run goes on.
+    pub(crate) fn write_weights(&self, path: &Path) -> Result<(), TrainError> {
+        let weights: BTreeMap<String, &TensorData> = self
+            .tensors
+            .iter()
+            .filter(|(name, _)| name.starts_with("model/") || name.starts_with("ema/"))
+            .map(|(name, data)| (name.clone(), data))
+            .collect();
+        write(path, &self.info, &weights)
+    }
+
+    /// The same state with what the run has learnt of it since.
+    pub(crate) fn with_progress(mut self, progress: Progress) -> Self {
+        self.info.progress = progress;
+        self
+    }
+
+    /// The first tensor that has a value which is no finite number.
+    pub fn not_finite(&self) -> Option<&str> {
+        let finite = |data: &TensorData| match data.dtype() {
+            DType::F32 => all(data, 4, 0x7f80_0000),
+            DType::BF16 => all(data, 2, 0x7f80),
+            DType::F16 => all(data, 2, 0x7c00),
+            _ => true,
+        };
+        let mut tensors = self.tensors.iter();
+        tensors
+            .find(|(_, data)| !finite(data))
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+/// Whether the exponent of no value is all ones: so are those of infinities and of what is no number, in every IEEE type.
+fn all(data: &TensorData, width: usize, exponent: u32) -> bool {
+    let value = |bytes: &[u8]| {
+        let mut word = [0; 4];
+        word.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = *from);
+        u32::from_le_bytes(word)
+    };
+    // In pieces, so that most of it is a loop without a way out.
+    let mut pieces = data.bytes().chunks(1 << 14);
+    pieces.all(|piece| {
+        let bad = |bytes| u32::from(value(bytes) & exponent == exponent);
+        piece
+            .chunks_exact(width)
+            .map(bad)
+            .fold(0, |any, bad| any | bad)
+            == 0
+    })
 }
 
 impl Trainer {
@@ -159,8 +214,17 @@ impl Trainer {
             sampler: self.sampler().state(),
             data: self.sampler().set().fingerprint(),
             task: self.sampler().set().info().task,
+            progress: state.progress.clone(),
         };
         Ok(Snapshot { info, tensors })
+    }
+
+    /// Goes back to the state of a checkpoint on the same data.
+    pub(crate) fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
+        let set = Arc::clone(self.sampler().set());
+        let there = Self::resume(checkpoint, set, self.device())?;
+        self.take_over(there);
+        Ok(())
     }
 
     /// The run of a checkpoint, exactly where it stood. One of imported weights takes any data of the model's sizes.
@@ -175,6 +239,7 @@ impl Trainer {
         let found = set.fingerprint();
         if checkpoint.info.has_data() && found != checkpoint.info.data {
             return Err(TrainError::DataChanged {
+                what: "training data",
                 expected: checkpoint.info.data,
                 found,
             });
@@ -188,6 +253,7 @@ impl Trainer {
             step,
             config,
             sampler,
+            progress,
             ..
         } = checkpoint.info;
         config.validate()?;
@@ -245,6 +311,7 @@ impl Trainer {
             ema,
             carry,
             window,
+            progress,
         };
         let mut trainer = Self::from_state(config, state, set, device)?;
         trainer.sampler_mut().restore(&sampler)?;
@@ -357,6 +424,7 @@ impl Checkpoint {
             sampler: SamplerState::default(),
             data: String::new(),
             task,
+            progress: Progress::default(),
         };
         let weights = model
             .weights()
@@ -529,6 +597,20 @@ trait Part {
     fn dtype(&self) -> DType;
     fn shape(&self) -> &[usize];
     fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError>;
+}
+
+impl<P: Part> Part for &P {
+    fn dtype(&self) -> DType {
+        P::dtype(self)
+    }
+
+    fn shape(&self) -> &[usize] {
+        P::shape(self)
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError> {
+        P::bytes(self)
+    }
 }
 
 impl Part for TensorData {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::error::TrainError;
 use crate::freeze::Freeze;
 use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
+use crate::run::GuardConfig;
 use crate::schedule::Schedule;
 
 /// The configuration of a training run.
@@ -49,6 +50,25 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep_checkpoints: usize,
+    /// Steps between two evaluations on held-out puzzles; none for no evaluation.
+    #[serde(default)]
+    pub eval_every: Option<u64>,
+    /// Puzzles of an evaluation at most.
+    #[serde(default = "thousand")]
+    pub eval_puzzles: usize,
+    /// Share of the training groups that is held out for the evaluations; none for the split `test` of the data.
+    #[serde(default)]
+    pub eval_hold_out: Option<f64>,
+    /// Evaluations without a new best after which the run stops; none for a run that makes all its steps.
+    #[serde(default)]
+    pub eval_patience: Option<u32>,
+    /// What is done against divergence.
+    #[serde(default)]
+    pub guard: GuardConfig,
+}
+
+fn thousand() -> usize {
+    1000
 }
 
 fn one() -> usize {
@@ -154,7 +174,26 @@ impl TrainConfig {
         at_least_one("steps", self.steps)?;
         at_least_one("log_every", self.log_every)?;
         at_least_one("checkpoint_every", self.checkpoint_every)?;
-        at_least_one("keep_checkpoints", self.keep_checkpoints as u64)
+        at_least_one("keep_checkpoints", self.keep_checkpoints as u64)?;
+        at_least_one("eval_every", self.eval_every.unwrap_or(1))?;
+        at_least_one("eval_puzzles", self.eval_puzzles as u64)?;
+        at_least_one("eval_patience", self.eval_patience.unwrap_or(1).into())?;
+        let held_out = self.eval_hold_out.unwrap_or(0.5);
+        check(
+            held_out > 0.0 && held_out < 1.0,
+            "eval_hold_out",
+            "a share between 0 and 1",
+            held_out.to_string(),
+        )?;
+        let guard = &self.guard;
+        check(
+            guard.rate_factor > 0.0 && guard.rate_factor < 1.0,
+            "guard.rate_factor",
+            "more than 0 and less than 1",
+            guard.rate_factor.to_string(),
+        )?;
+        positive("guard.spike", guard.spike.unwrap_or(1.0))?;
+        at_least_one("guard.window", guard.window as u64)
     }
 
     /// Checks every field, and that the model at hand is the one described.

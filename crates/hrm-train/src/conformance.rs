@@ -17,6 +17,7 @@ use crate::ema::Ema;
 use crate::freeze::Freeze;
 use crate::gradients::Gradients;
 use crate::optimizer::{DenseOptimizer, OptimizerConfig, PuzzleOptimizerConfig, Rule};
+use crate::run::{GuardConfig, Progress};
 use crate::schedule::Schedule;
 use crate::trainer::TrainState;
 
@@ -298,6 +299,11 @@ impl<'a> Trace<'a> {
             log_every: 1,
             checkpoint_every: 1,
             keep_checkpoints: 1,
+            eval_every: None,
+            eval_puzzles: 1,
+            eval_hold_out: None,
+            eval_patience: None,
+            guard: GuardConfig::default(),
         })
     }
 
@@ -434,6 +440,7 @@ impl<'a> Trace<'a> {
             optimizer: DenseOptimizer::default(),
             carry: None,
             window: None,
+            progress: Progress::default(),
         };
         for t in 1..=config.steps {
             let batch = self.batch(&format!("train/step{t}/batch"), device, true)?;

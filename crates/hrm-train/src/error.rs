@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::run::{Fault, Remedy};
+
 /// An error of training, of a run folder or of a checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,9 +78,11 @@ pub enum TrainError {
     },
     /// The data are not those that the run was started with.
     #[error(
-        "the training data have changed since the run was started (fingerprint {found}, expected {expected})"
+        "the {what} have changed since the run was started (fingerprint {found}, expected {expected})"
     )]
     DataChanged {
+        /// Which.
+        what: &'static str,
         /// Fingerprint in the checkpoint.
         expected: String,
         /// Fingerprint of the data at hand.
@@ -172,6 +176,21 @@ pub enum TrainError {
         /// The backend's words.
         reason: String,
     },
+    /// A run that is to evaluate has nothing to evaluate on.
+    #[error(
+        "`eval_every` is set, but there are no held-out puzzles: expected a split `test`, or a share of the training data in `eval_hold_out`"
+    )]
+    NoHeldOut,
+    /// Training goes wrong in spite of all that the guard has done.
+    #[error("step {step}: {reason}; gave up{}", history(faults))]
+    GaveUp {
+        /// Step after which the last fault was found.
+        step: u64,
+        /// What was wrong then.
+        reason: String,
+        /// The faults before, and what was done about each.
+        faults: Vec<Fault>,
+    },
     /// The loss is no number any more.
     #[error(
         "the loss is {loss} at step {step}; a lower `optimizer.lr` or `gradient_clip` may help"
@@ -182,6 +201,27 @@ pub enum TrainError {
         /// The loss found.
         loss: f64,
     },
+}
+
+/// "after ...", for each fault.
+fn history(faults: &[Fault]) -> String {
+    let remedy = |fault: &Fault| match fault.remedy {
+        Some(Remedy::LowerRate) => format!("rates lowered to {} of the plan", fault.rate),
+        Some(Remedy::SkipBatch) => "batches skipped".to_owned(),
+        None => "nothing done".to_owned(),
+    };
+    let parts: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("step {}: {}, {}", fault.found, fault.reason, remedy(fault)))
+        .collect();
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!(
+            " after {} (`guard.retries`): {}",
+            parts.len(),
+            parts.join("; ")
+        ),
+    }
 }
 
 impl TrainError {

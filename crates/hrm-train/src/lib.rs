@@ -38,8 +38,8 @@ pub use optimizer::{
 pub use preset::{PRESETS, Preset};
 pub use puzzle_ids::{PuzzleIds, with_puzzle_ids};
 pub use run::{
-    Changes, Difference, MetricsLine, Outcome, Run, RunFile, best_weights, differences,
-    latest_checkpoint, read_metrics,
+    Best, Changes, Difference, Fault, GuardConfig, MetricsLine, Outcome, Progress, Remedy, Run,
+    RunEvent, RunFile, best_weights, differences, latest_checkpoint, read_metrics,
 };
 pub use schedule::Schedule;
 pub use trainer::{StepReport, TrainState, Trainer, check_data};

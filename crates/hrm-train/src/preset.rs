@@ -10,6 +10,7 @@ use crate::config::{TrainConfig, nearest};
 use crate::error::TrainError;
 use crate::freeze::Freeze;
 use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
+use crate::run::GuardConfig;
 use crate::schedule::Schedule;
 
 /// A named recipe.
@@ -264,6 +265,11 @@ fn published(model: HrmConfig, epochs: f64, weight_decay: f64, puzzle_lr: f64) -
             log_every: 50,
             checkpoint_every: 1000,
             keep_checkpoints: 2,
+            eval_every: None,
+            eval_puzzles: 1000,
+            eval_hold_out: None,
+            eval_patience: None,
+            guard: GuardConfig::default(),
         },
         epochs: Some(epochs),
     }

@@ -15,6 +15,7 @@ use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::gradients::{Gradients, PuzzleGradients};
 use crate::optimizer::{DenseOptimizer, clip_global_norm, sign_sgd_rows};
+use crate::run::Progress;
 
 /// All that a run is at a step, but for the sampler's position.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct TrainState {
     pub carry: Option<Carry>,
     /// Sums since the last report, on the device.
     pub(crate) window: Option<MetricSums>,
+    /// Faults and evaluations of the run.
+    pub progress: Progress,
 }
 
 /// What a step tells.
@@ -148,6 +151,7 @@ impl Trainer {
             ema,
             carry: None,
             window: None,
+            progress: Progress::default(),
         };
         Self::from_state(config, state, set, device)
     }
@@ -202,6 +206,31 @@ impl Trainer {
     /// The sampler, whose position is part of a checkpoint.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
+    }
+
+    /// What it computes on, plain.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.state.as_mut().expect(BETWEEN_STEPS).progress
+    }
+
+    /// Goes on from where another trainer of the same run stands.
+    pub(crate) fn take_over(&mut self, other: Self) {
+        self.state = other.state;
+        self.sampler = other.sampler;
+    }
+
+    /// Makes all weights what a step with an infinite gradient makes of them.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self) {
+        if let Some(mut state) = self.state.take() {
+            let nan = |_: &str, _, value: Tensor<1>| value.mul_scalar(f64::NAN);
+            state.model = state.model.map_weights(nan);
+            self.state = Some(state);
+        }
     }
 
     pub(crate) fn sampler_mut(&mut self) -> &mut Sampler {
@@ -355,7 +384,8 @@ impl TrainState {
         carry: Carry,
         gradients: Gradients,
     ) -> (Self, f64) {
-        let factor = config.schedule.factor(self.step + 1, config.steps);
+        let factor =
+            config.schedule.factor(self.step + 1, config.steps) * self.progress.rate(&config.guard);
         let lr = config.optimizer.lr * factor;
         let Gradients { mut dense, puzzles } = gradients;
         if let Some(max_norm) = config.gradient_clip {

@@ -10,8 +10,8 @@ use clap::{Args as Arguments, ValueEnum};
 use hrm::device;
 use hrm::prelude::*;
 use hrm::train::{
-    Changes, Freeze, Outcome as RunOutcome, PuzzleIds, TrainError, latest_checkpoint,
-    with_puzzle_ids,
+    Best, Changes, Fault, Freeze, Outcome as RunOutcome, PuzzleIds, Remedy, RunEvent, TrainError, best_weights,
+    check_data, latest_checkpoint, with_puzzle_ids,
 };
 use serde::Serialize;
 
@@ -82,6 +82,9 @@ pub(crate) struct Args {
     /// Steps between two checkpoints.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     checkpoint_every: Option<u64>,
+    /// Steps between two evaluations, on the split `test` or a share of the training data (`--set eval_hold_out=0.1`).
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    eval_every: Option<u64>,
     /// Starts anew in a folder that holds a run.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
@@ -128,14 +131,95 @@ struct Step {
     mean_segments: f64,
 }
 
+impl Step {
+    fn new(report: &StepReport, metrics: &Metrics) -> Self {
+        Self {
+            step: report.step,
+            epoch: report.epoch,
+            lr: report.lr,
+            loss: metrics.loss(),
+            token_loss: metrics.token_loss(),
+            cell_accuracy: metrics.cell_accuracy(),
+            exact_accuracy: metrics.exact_accuracy(),
+            q_halt_accuracy: metrics.q_halt_accuracy(),
+            mean_segments: metrics.mean_segments(),
+        }
+    }
+}
+
+/// An evaluation on the held-out puzzles.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "evaluation")]
+struct Evaluated<'a> {
+    step: u64,
+    best: bool,
+    #[serde(flatten)]
+    found: &'a Evaluation,
+}
+
+impl Evaluated<'_> {
+    fn describe(&self) -> String {
+        let Evaluation {
+            puzzles,
+            exact,
+            exact_accuracy,
+            exact_interval: (low, high),
+            cell_accuracy,
+            ..
+        } = self.found;
+        format!(
+            "step {}: {exact} of {puzzles} held-out puzzles solved: {:.1}% (95% interval {:.1} to {:.1}), {:.1}% of cells{}",
+            self.step,
+            100.0 * exact_accuracy,
+            100.0 * low,
+            100.0 * high,
+            100.0 * cell_accuracy,
+            if self.best { ", the best" } else { "" },
+        )
+    }
+}
+
+/// A fault from which the run went back to a checkpoint.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "fault")]
+struct FaultLine<'a> {
+    step: u64,
+    #[serde(flatten)]
+    fault: &'a Fault,
+}
+
+impl FaultLine<'_> {
+    fn describe(&self) -> String {
+        let Fault {
+            found,
+            reason,
+            remedy,
+            rate,
+        } = self.fault;
+        let remedy = match remedy {
+            Some(Remedy::LowerRate) => format!("learning rates are {rate} of the plan"),
+            Some(Remedy::SkipBatch) => "the batches since then are skipped".to_owned(),
+            None => "gave up".to_owned(),
+        };
+        format!(
+            "step {found}: {reason}; back to step {}, {remedy}",
+            self.step
+        )
+    }
+}
+
 /// How the training ended.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "trained")]
 struct Trained<'a> {
     run: &'a Path,
     finished: bool,
+    stopped_early: bool,
     step: u64,
     steps: u64,
+    /// The best evaluation, of a run that evaluates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    best: Option<Best>,
     parameters: usize,
     seconds: f64,
     checkpoint: Option<PathBuf>,
@@ -158,7 +242,7 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
     if out.is_file() {
         bail!("{} is a file; expected the name of a folder", out.display());
     }
-    let set = Arc::new(PuzzleSet::load(data, "train")?);
+    let set = PuzzleSet::load(data, "train")?;
     let weights = match &args.init {
         Some(path) => Some(weights(path, args.puzzle_table, &set, device)?),
         None => None,
@@ -192,6 +276,9 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
     if let Some(every) = args.checkpoint_every {
         config.checkpoint_every = every;
     }
+    if args.eval_every.is_some() {
+        config.eval_every = args.eval_every;
+    }
     for Setting { key, value } in &args.settings {
         config.set(key, value)?;
     }
@@ -209,6 +296,8 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
             .with_context(|| format!("cannot find {}", data.display()))?,
         config,
     };
+    file.config.validate()?;
+    let (set, held_out) = part(&file.config, set, data)?;
     let config = file.config.clone();
     let trainer = match weights {
         Some((model, _)) => {
@@ -219,14 +308,44 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
                 .with_compute(config.model.compute)
                 .with_cycles(h_cycles, l_cycles)
                 .context("--set model")?;
-            Trainer::with_model(config, model, set, device)?
+            Trainer::with_model(config, model, Arc::new(set), device)?
         }
-        None => Trainer::new(config, set, device)?,
+        None => Trainer::new(config, Arc::new(set), device)?,
     };
     if args.force {
         clear(out)?;
     }
-    Ok(Run::start(out, &file, trainer)?)
+    let mut run = Run::start(out, &file, trainer)?;
+    if let Some(held_out) = held_out {
+        run.hold_out(Arc::new(held_out))?;
+    }
+    Ok(run)
+}
+
+/// The puzzles to train on and those to evaluate on, where the configuration asks for any.
+fn part(
+    config: &TrainConfig,
+    set: PuzzleSet,
+    data: &Path,
+) -> Result<(PuzzleSet, Option<PuzzleSet>)> {
+    match (config.eval_hold_out, config.eval_every) {
+        // The same puzzles for every seed of the run, so that runs can be compared.
+        (Some(share), _) => {
+            let (set, held_out) = set.hold_out(share, 0)?;
+            Ok((set, Some(held_out)))
+        }
+        (None, None) => Ok((set, None)),
+        (None, Some(_)) => {
+            let test = PuzzleSet::load(data, "test").with_context(|| {
+                format!(
+                    "eval_every: {} has no split `test`; --set eval_hold_out=0.1 holds a share of the training data out",
+                    data.display()
+                )
+            })?;
+            check_data(&config.model.sizes(), &test)?;
+            Ok((set, Some(test)))
+        }
+    }
 }
 
 /// The weights to start from, with a puzzle table for the ids of the data, and the configuration they were trained by.
@@ -289,6 +408,11 @@ fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
             file.data.display()
         )
     })?;
+    let mut config = file.config.clone();
+    for Setting { key, value } in &args.settings {
+        config.set(key, value)?;
+    }
+    let (set, held_out) = part(&config, set, data)?;
     let changes = Changes {
         steps: args.steps,
         settings: args
@@ -298,13 +422,18 @@ fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
             .collect(),
         allowed: args.allowed.clone(),
     };
-    Run::resume_with(dir, Arc::new(set), &changes, device).map_err(|error| match error {
-        error @ TrainError::TooFewSteps { .. } => anyhow!(error).context("--steps"),
-        error @ TrainError::ConfigChanged { .. } => {
-            anyhow!("{error} with --allow-change KEY")
-        }
-        error => error.into(),
-    })
+    let mut run =
+        Run::resume_with(dir, Arc::new(set), &changes, device).map_err(|error| match error {
+            error @ TrainError::TooFewSteps { .. } => anyhow!(error).context("--steps"),
+            error @ TrainError::ConfigChanged { .. } => {
+                anyhow!("{error} with --allow-change KEY")
+            }
+            error => error.into(),
+        })?;
+    if let Some(held_out) = held_out {
+        run.hold_out(Arc::new(held_out))?;
+    }
+    Ok(run)
 }
 
 fn train(mut run: Run, console: &Console) -> Result<Outcome> {
@@ -325,44 +454,57 @@ fn train(mut run: Run, console: &Console) -> Result<Outcome> {
     bar.set_position(first);
     bar.reset_eta();
     let mut said = Ok(());
-    let trained = run.train(|report| {
-        bar.set_position(report.step);
-        if let Some(metrics) = &report.metrics {
-            let step = Step {
-                step: report.step,
-                epoch: report.epoch,
-                lr: report.lr,
-                loss: metrics.loss(),
-                token_loss: metrics.token_loss(),
-                cell_accuracy: metrics.cell_accuracy(),
-                exact_accuracy: metrics.exact_accuracy(),
-                q_halt_accuracy: metrics.q_halt_accuracy(),
-                mean_segments: metrics.mean_segments(),
-            };
-            bar.set_message(summary(&step));
-            let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every);
-            if at_checkpoint && !console.shows_progress() {
-                console.note(format_args!("step {}: {}", step.step, summary(&step)));
+    let trained = run.train_with(|event| {
+        match event {
+            RunEvent::Step(report) => {
+                bar.set_position(report.step);
+                if let Some(metrics) = &report.metrics {
+                    let step = Step::new(report, metrics);
+                    bar.set_message(summary(&step));
+                    let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every);
+                    if at_checkpoint && !console.shows_progress() {
+                        console.note(format_args!("step {}: {}", step.step, summary(&step)));
+                    }
+                    said = console.object(&step);
+                }
             }
-            said = console.object(&step);
+            RunEvent::Evaluation { step, found, best } => {
+                let line = Evaluated { step, best, found };
+                bar.suspend(|| console.note(line.describe()));
+                said = console.object(&line);
+            }
+            RunEvent::Fault { step, fault } => {
+                let line = FaultLine { step, fault };
+                bar.suspend(|| console.problem(line.describe()));
+                bar.set_position(step);
+                said = console.object(&line);
+            }
+            _ => {}
         }
         said.is_ok() && !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
     let outcome = match trained {
-        Err(error @ TrainError::Diverged { .. }) => {
+        Err(error @ (TrainError::Diverged { .. } | TrainError::GaveUp { .. })) => {
             console.error(&error.into());
             return Ok(Outcome::Negative);
         }
         trained => trained?,
     };
     said?;
-    let finished = outcome == RunOutcome::Finished;
+    let finished = outcome != RunOutcome::Interrupted;
+    let stopped_early = outcome == RunOutcome::StoppedEarly;
+    let best = run.trainer().state().progress.best;
     let step = run.trainer().state().step;
     let checkpoint = latest_checkpoint(run.dir())?;
     let dir = run.dir().display();
     let seconds = start.elapsed().as_secs_f64();
     let text = match finished {
+        _ if stopped_early => format!(
+            "{dir}: no better for {} evaluations, stopped after step {step} of {}, {seconds:.1} s",
+            config.eval_patience.unwrap_or_default(),
+            config.steps
+        ),
         true => format!(
             "{dir}: {step} steps, {:.1} s for the last {}",
             seconds,
@@ -373,9 +515,21 @@ fn train(mut run: Run, console: &Console) -> Result<Outcome> {
             config.steps
         ),
     };
+    let text = match best {
+        None => text,
+        Some(best) => format!(
+            "{text}\nbest after step {}: {} of {} held-out puzzles solved, {}",
+            best.step,
+            best.exact,
+            best.puzzles,
+            best_weights(run.dir()).display()
+        ),
+    };
     let line = Trained {
         run: run.dir(),
         finished,
+        stopped_early,
+        best,
         step,
         steps: config.steps,
         parameters,

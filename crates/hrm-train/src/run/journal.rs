@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::folder::metrics_path;
+use super::guard::Fault;
 use crate::checkpoint::write_whole;
 use crate::error::TrainError;
+use crate::evaluate::Evaluation;
 use crate::trainer::StepReport;
 
 /// A line of `metrics.jsonl`. Which it is, its fields tell.
@@ -16,6 +18,22 @@ use crate::trainer::StepReport;
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum MetricsLine {
+    /// What an evaluation on the held-out puzzles found.
+    Evaluation {
+        /// Optimizer steps made.
+        step: u64,
+        /// What it found.
+        evaluation: Evaluation,
+        /// Whether no evaluation of the run before was better.
+        best: bool,
+    },
+    /// A fault that the run has met.
+    Fault {
+        /// Step of the checkpoint that the run went back to; where it gave up, the step at which it did.
+        step: u64,
+        /// The fault.
+        fault: Fault,
+    },
     /// Metrics of the steps since the last such line.
     Step(StepReport),
 }
@@ -25,6 +43,7 @@ impl MetricsLine {
     pub fn step(&self) -> u64 {
         match self {
             Self::Step(report) => report.step,
+            Self::Evaluation { step, .. } | Self::Fault { step, .. } => *step,
         }
     }
 }
@@ -35,15 +54,22 @@ impl MetricsLine {
 /// # Errors
 /// If the file can't be read.
 pub fn read_metrics(dir: &Path) -> Result<Vec<MetricsLine>, TrainError> {
-    let path = metrics_path(dir);
+    let lines = read(&metrics_path(dir))?.into_iter();
+    Ok(lines.map(|(line, _)| line).collect())
+}
+
+/// The lines and their text.
+fn read(path: &Path) -> Result<Vec<(MetricsLine, String)>, TrainError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let file = File::open(&path).map_err(TrainError::io("read", &path))?;
+    let file = File::open(path).map_err(TrainError::io("read", path))?;
     let mut lines = Vec::new();
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(TrainError::io("read", &path))?;
-        lines.extend(serde_json::from_str::<MetricsLine>(&line));
+    for text in BufReader::new(file).lines() {
+        let text = text.map_err(TrainError::io("read", path))?;
+        if let Ok(line) = serde_json::from_str(&text) {
+            lines.push((line, text));
+        }
     }
     Ok(lines)
 }
@@ -56,14 +82,20 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens it to go on after `step` steps: the lines that were written after them are dropped, they are written anew.
-    pub(crate) fn open(dir: &Path, step: u64) -> Result<Self, TrainError> {
+    /// Opens it to go on after `step` steps and `faults` faults: what was written after them is dropped and will be
+    /// written anew.
+    pub(crate) fn open(dir: &Path, step: u64, faults: usize) -> Result<Self, TrainError> {
         let path = metrics_path(dir);
         if path.exists() {
             let mut kept = String::new();
-            for line in read_metrics(dir)? {
-                if line.step() <= step {
-                    kept += &text(&path, &line)?;
+            let mut faults_seen = 0;
+            for (line, text) in read(&path)? {
+                let is_fault = matches!(line, MetricsLine::Fault { .. });
+                faults_seen += usize::from(is_fault);
+                if line.step() <= step && (!is_fault || faults_seen <= faults) {
+                    // The very text: a number that is read and written again may differ in its last digit.
+                    kept += &text;
+                    kept.push('\n');
                 }
             }
             write_whole(&path, kept.as_bytes())?;
@@ -77,9 +109,12 @@ impl Journal {
     }
 
     pub(crate) fn write(&mut self, line: &MetricsLine) -> Result<(), TrainError> {
-        let text = text(&self.path, line)?;
+        let text = serde_json::to_string(line).map_err(|error| TrainError::BadFile {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
         self.file
-            .write_all(text.as_bytes())
+            .write_all((text + "\n").as_bytes())
             .map_err(TrainError::io("write", &self.path))
     }
 
@@ -94,12 +129,4 @@ impl Journal {
             .map_err(TrainError::io("open", &path))?;
         Ok(move || file.sync_data().map_err(TrainError::io("write", path)))
     }
-}
-
-fn text(path: &Path, line: &MetricsLine) -> Result<String, TrainError> {
-    let text = serde_json::to_string(line).map_err(|error| TrainError::BadFile {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
-    Ok(text + "\n")
 }

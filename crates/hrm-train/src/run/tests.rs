@@ -1,0 +1,324 @@
+//! Runs that meet faults, and runs that evaluate.
+
+use std::fs;
+
+use hrm_data::sudoku::{Generator, SudokuSize};
+
+use super::*;
+use crate::config::TrainConfig;
+use crate::preset::Preset;
+use crate::{EvalConfig, WeightKind};
+
+fn puzzles(seed: u64) -> Arc<PuzzleSet> {
+    let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
+    Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap())
+}
+
+fn run_file() -> RunFile {
+    let mut config: TrainConfig = Preset::by_name("trm-small-mlp")
+        .unwrap()
+        .config(&puzzles(1));
+    config.model.hidden_size = 32;
+    config.model.num_heads = 2;
+    config.batch_size = 6;
+    config.steps = 12;
+    config.seed = 3;
+    config.act.exploration = 0.5;
+    config.act.max_segments = 3;
+    config.log_every = 4;
+    config.checkpoint_every = 3;
+    config.schedule.warmup_steps = 3;
+    config.guard.retries = 2;
+    RunFile {
+        preset: None,
+        data: "unknown".into(),
+        config,
+    }
+}
+
+fn start(dir: &Path, file: &RunFile, poison: Option<fn(u64) -> bool>) -> Run {
+    let mut run = Run::create(dir, file, puzzles(1), &Device::flex()).unwrap();
+    run.poison = poison;
+    run
+}
+
+/// Every file of a run but its lock.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for folder in [dir.to_owned(), dir.join("checkpoints")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && !path.ends_with(".lock") {
+                let name = path.strip_prefix(dir).unwrap().to_owned();
+                found.push((name, fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let names = files(dir).into_iter();
+    names.map(|(name, _)| name.display().to_string()).collect()
+}
+
+fn faults(dir: &Path) -> Vec<(u64, Fault)> {
+    let lines = read_metrics(dir).unwrap().into_iter();
+    lines
+        .filter_map(|line| match line {
+            MetricsLine::Fault { step, fault } => Some((step, fault)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("checkpoints")).unwrap();
+    for (name, bytes) in files(from) {
+        fs::write(to.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_spoilt_batch_is_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.config.guard.remedy = Remedy::SkipBatch;
+    let mut run = start(dir.path(), &file, Some(|batches| batches == 7));
+    let mut seen = Vec::new();
+    let outcome = run.train_with(|event| {
+        if let RunEvent::Fault { step, fault } = event {
+            seen.push((step, fault.clone()));
+        }
+        true
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Finished);
+    // The eighth step spoils the weights; before the ninth is kept as a checkpoint, it is found.
+    assert_eq!(seen.len(), 1);
+    let (step, fault) = &seen[0];
+    assert_eq!((*step, fault.found, fault.rate), (6, 9, 1.0));
+    assert!(fault.reason.contains("not finite"), "{}", fault.reason);
+    assert_eq!(faults(dir.path()), seen);
+    let state = run.trainer().state();
+    assert_eq!((state.step, state.progress.faults.len()), (12, 1));
+    assert_eq!(run.trainer().sampler().state().batches, 15);
+    assert_eq!(run.trainer().snapshot().unwrap().not_finite(), None);
+
+    // What came of it is six steps, then six on the batches behind the skipped ones.
+    let mut by_hand = Trainer::new(file.config, puzzles(1), &Device::flex()).unwrap();
+    by_hand
+        .by_ref()
+        .take(6)
+        .for_each(|made| assert!(made.is_ok()));
+    for _ in 0..3 {
+        by_hand.sampler_mut().next_batch();
+    }
+    by_hand.by_ref().for_each(|made| assert!(made.is_ok()));
+    let weights = |trainer: &Trainer| -> Vec<Vec<f32>> {
+        let weights = trainer.eval_model().weights().into_iter();
+        weights
+            .map(|at| at.value.try_into_vec_as().unwrap())
+            .collect()
+    };
+    assert!(weights(run.trainer()) == weights(&by_hand));
+}
+
+#[test]
+fn a_run_that_is_broken_off_anywhere_meets_the_same_faults_and_ends_alike() {
+    for remedy in [Remedy::SkipBatch, Remedy::LowerRate] {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("whole");
+        let mut file = run_file();
+        file.config.guard.remedy = remedy;
+        file.config.eval_every = Some(2);
+        // By the number of batches for the one remedy; by the first time for the other, which comes upon it again.
+        let poison = |batches| batches == 4 || batches == 10;
+        file.config.guard.retries = 2;
+        let mut run = start(&whole, &file, Some(poison));
+        run.hold_out(puzzles(2)).unwrap();
+        let mut copies = Vec::new();
+        let outcome = run.train_with(|_| {
+            let to = dir.path().join(format!("copy{}", copies.len()));
+            copy(&whole, &to);
+            copies.push(to);
+            true
+        });
+        match remedy {
+            Remedy::SkipBatch => assert_eq!(outcome.unwrap(), Outcome::Finished),
+            Remedy::LowerRate => {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, TrainError::GaveUp { .. }), "{error}");
+            }
+        }
+        let expected = match remedy {
+            Remedy::SkipBatch => 2,
+            Remedy::LowerRate => 3,
+        };
+        assert_eq!(faults(&whole).len(), expected);
+        assert!(copies.len() > 9);
+        for broken_off in copies.into_iter().step_by(3) {
+            let mut run = Run::resume(&broken_off, puzzles(1), None, &Device::flex()).unwrap();
+            run.poison = Some(poison);
+            run.hold_out(puzzles(2)).unwrap();
+            let _ = run.train(|_| true);
+            drop(run);
+            assert_eq!(names(&broken_off), names(&whole));
+            for (a, b) in files(&broken_off).iter().zip(&files(&whole)) {
+                assert!(a == b, "{remedy:?}: {} of {broken_off:?}", a.0.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_remedy_helps_against_ends_the_run_with_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = run_file();
+    let mut run = start(dir.path(), &file, Some(|batches| batches == 7));
+    let error = run.train(|_| true).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        matches!(error, TrainError::GaveUp { step: 9, .. }),
+        "{said}"
+    );
+    for word in [
+        "gave up after 2",
+        "rates lowered to 0.5",
+        "rates lowered to 0.25",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    let found = faults(dir.path());
+    let rates: Vec<f32> = found.iter().map(|(_, fault)| fault.rate).collect();
+    assert_eq!(rates, [0.5, 0.25, 0.25]);
+    assert_eq!(
+        found.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+        [6, 6, 9]
+    );
+    assert_eq!(found[2].1.remedy, None);
+    drop(run);
+    // The last checkpoint is the good one.
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert_eq!(checkpoint.info().step, 6);
+    let trainer = Trainer::resume(checkpoint, puzzles(1), &Device::flex()).unwrap();
+    assert_eq!(trainer.snapshot().unwrap().not_finite(), None);
+}
+
+#[test]
+fn a_rate_that_is_far_too_high_is_lowered_until_the_run_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.config.optimizer.lr = 1e25;
+    file.config.optimizer.weight_decay = 0.0;
+    file.config.guard.rate_factor = 1e-14;
+    let mut run = start(dir.path(), &file, None);
+    assert_eq!(run.train(|_| true).unwrap(), Outcome::Finished);
+    let found = faults(dir.path());
+    assert!((1..=2).contains(&found.len()), "{found:?}");
+    assert_eq!(run.trainer().snapshot().unwrap().not_finite(), None);
+    let last = read_metrics(dir.path()).unwrap().into_iter().rev();
+    let rate = last.into_iter().find_map(|line| match line {
+        MetricsLine::Step(report) => Some(report.lr),
+        _ => None,
+    });
+    assert!(rate.is_some_and(|rate| rate < 1e13), "{rate:?}");
+}
+
+#[test]
+fn a_loss_far_above_the_median_is_a_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.config.log_every = 1;
+    // Of all losses that rise at all, the first is far above.
+    file.config.guard.spike = Some(1e-9);
+    file.config.guard.window = 1;
+    file.config.guard.retries = 0;
+    file.config.steps = 40;
+    let error = start(dir.path(), &file, None).train(|_| true).unwrap_err();
+    assert!(
+        error.to_string().contains("far above its running median"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_evaluates_keeps_its_best_weights_and_stops_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.config.eval_every = Some(2);
+    file.config.eval_puzzles = 10;
+    file.config.eval_patience = Some(3);
+    file.config.steps = 200;
+    // Too slow to get better at this: patience must run out.
+    file.config.optimizer.lr = 1e-9;
+    file.config.puzzle_optimizer.lr = 1e-9;
+    let mut run = start(dir.path(), &file, None);
+    let error = run.train(|_| true).unwrap_err();
+    assert!(matches!(error, TrainError::NoHeldOut), "{error}");
+    let held_out = puzzles(2);
+    run.hold_out(held_out.clone()).unwrap();
+    let mut heard = Vec::new();
+    let outcome = run.train_with(|event| {
+        if let RunEvent::Evaluation { step, found, best } = event {
+            heard.push((step, *found, best));
+        }
+        true
+    });
+    assert_eq!(outcome.unwrap(), Outcome::StoppedEarly);
+    let lines = read_metrics(dir.path()).unwrap();
+    let written: Vec<(u64, Evaluation, bool)> = lines
+        .iter()
+        .filter_map(|line| match line {
+            MetricsLine::Evaluation {
+                step,
+                evaluation,
+                best,
+            } => Some((*step, *evaluation, *best)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(written.len(), heard.len());
+    let steps: Vec<u64> = written.iter().map(|at| at.0).collect();
+    assert_eq!(
+        steps,
+        (1..=steps.len() as u64).map(|i| 2 * i).collect::<Vec<_>>()
+    );
+    let progress = run.trainer().state().progress.clone();
+    let best = progress.best.unwrap();
+    assert_eq!(progress.since_best, 3);
+    assert_eq!(run.trainer().state().step, best.step + 6);
+    drop(run);
+
+    // The file of the best weights gives that very evaluation.
+    let checkpoint = Checkpoint::read(&best_weights(dir.path())).unwrap();
+    assert_eq!(checkpoint.info().step, best.step);
+    let model = checkpoint.model(WeightKind::Ema, &Device::flex()).unwrap();
+    let config = EvalConfig {
+        batch_size: 6,
+        segments: 3,
+        limit: Some(10),
+    };
+    let found = evaluate(&model, &held_out, &config, &Device::flex(), |_| {}).unwrap();
+    let at_best = heard.iter().rev().find(|at| at.2).unwrap();
+    assert_eq!((at_best.0, at_best.1), (best.step, found));
+    assert_eq!(found.puzzles, 10);
+    assert!(found.exact_interval.0 <= found.exact_accuracy);
+
+    // It stays stopped, until someone has more patience.
+    let mut again = Run::resume(dir.path(), puzzles(1), None, &Device::flex()).unwrap();
+    let error = again.hold_out(puzzles(3)).unwrap_err();
+    assert!(matches!(error, TrainError::DataChanged { .. }), "{error}");
+    again.hold_out(held_out.clone()).unwrap();
+    assert_eq!(again.train(|_| true).unwrap(), Outcome::StoppedEarly);
+    assert_eq!(again.trainer().state().step, best.step + 6);
+    drop(again);
+    let patient = Changes {
+        steps: Some(best.step + 8),
+        settings: vec![("eval_patience".into(), "null".into())],
+        allowed: vec!["eval_patience".into()],
+    };
+    let mut again = Run::resume_with(dir.path(), puzzles(1), &patient, &Device::flex()).unwrap();
+    again.hold_out(held_out).unwrap();
+    assert_eq!(again.train(|_| true).unwrap(), Outcome::Finished);
+}
