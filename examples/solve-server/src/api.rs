@@ -329,7 +329,6 @@ fn solved(
         confidence: answer.confidence,
         note: note.flatten(),
         trace: Vec::new(),
-        trace_q_halt: Vec::new(),
     })
 }
 
