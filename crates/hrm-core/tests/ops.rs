@@ -191,7 +191,7 @@ fn attention_matches_its_definition_in_f64() {
 fn cross_entropy_matches_f64_over_a_wide_range() {
     // Every magnitude from 1e-6 to 1e6 with both signs, zero, and logits that no training should reach.
     let mut grid = vec![0.0f32];
-    for exponent in (-6..=6).chain([12, 18]) {
+    for exponent in (-6..=6).chain([9, 12]) {
         grid.push(10f32.powi(exponent));
         grid.push(-(10f32.powi(exponent)));
     }
