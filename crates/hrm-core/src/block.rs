@@ -96,9 +96,9 @@ impl Block {
         }
         if let Some(mlp_t) = &self.mlp_t {
             // The norm of this mixer averages over the positions, as the reference has it.
-            let across = x.swap_dims(1, 2);
+            let across = ops::transpose(x);
             let mixed = mlp_t.forward(across.clone());
-            x = ops::add_rms_norm(across, mixed).swap_dims(1, 2);
+            x = ops::transpose(ops::add_rms_norm(across, mixed));
         }
         let changed = self.mlp.forward(x.clone());
         ops::add_rms_norm(x, changed)

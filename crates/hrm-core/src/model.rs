@@ -181,11 +181,16 @@ impl Hrm {
         self.embed_tokens.val().device().without_autodiff()
     }
 
-    /// A plain snapshot for computing without gradient, its matrices already in the compute type.
+    /// A plain snapshot for computing without gradient, its matrices already in the compute type and, on a CPU, in the
+    /// order in which products read them.
     pub fn frozen(&self) -> Self {
-        let plain = self.valid();
+        let mut plain = self.valid();
         match self.config.compute {
-            ComputeType::F32 => plain,
+            ComputeType::F32 => {
+                plain.h_level = plain.h_level.map(|level| level.map(&mut LayOutMatrices));
+                plain.l_level = plain.l_level.map(&mut LayOutMatrices);
+                plain
+            }
             compute => plain.map(&mut CastMatrices(float_type(compute))),
         }
     }
@@ -396,6 +401,19 @@ fn float_type(compute: ComputeType) -> FloatDType {
         ComputeType::F32 => FloatDType::F32,
         ComputeType::Bf16 => FloatDType::BF16,
         ComputeType::F16 => FloatDType::F16,
+    }
+}
+
+/// Lays the matrices out for the products of a level, which are used again and again.
+struct LayOutMatrices;
+
+impl ModuleMapper for LayOutMatrices {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if D == 2 {
+            param.map(ops::laid_out_for_linear)
+        } else {
+            param
+        }
     }
 }
 

@@ -524,6 +524,42 @@ fn fused_linear_agrees_with_composed() {
 }
 
 #[test]
+fn fused_transpose_agrees_with_composed() {
+    // Whole squares of 16, their edges, and several blocks.
+    for shape in SHAPES.into_iter().chain([[1, 16, 32], [3, 33, 47], [2, 97, 128]]) {
+        for (layout, x) in [
+            ("dense", random(14, shape, &device())),
+            ("swapped", swapped(14, shape)),
+            ("sliced", sliced(14, shape)),
+        ] {
+            agree(
+                &format!("transpose {shape:?} {layout}"),
+                &[x],
+                |x| ops::transpose(x[0].clone()),
+                |x| ops::composed::transpose(x[0].clone()),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_weight_laid_out_for_products_is_the_same_matrix() {
+    for (from, to) in [(1, 1), (1, 7), (5, 1), (16, 16), (37, 50), (128, 96)] {
+        let weight = random(15, [to, from], &device());
+        let laid_out = ops::laid_out_for_linear(weight.clone());
+        assert_eq!(host(laid_out.clone()), host(weight.clone()));
+        let x = random(16, [2, 9, from], &device());
+        let expected = ops::composed::linear(x.clone(), weight);
+        ops::linear(x, laid_out)
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(1e-5, 1e-5));
+    }
+    // A vector has no order to change.
+    let bias = random(17, [5], &device());
+    assert_eq!(host(ops::laid_out_for_linear(bias.clone())), host(bias));
+}
+
+#[test]
 fn fused_attention_agrees_with_composed() {
     // [batch, length, head size], heads; the last two need several blocks of query rows.
     for ([batch, len, head_dim], heads) in [
@@ -671,6 +707,9 @@ fn gradients_match_finite_differences() {
     });
     matches_differences("swiglu", std::slice::from_ref(&x), |x| {
         ops::swiglu(x[0].clone())
+    });
+    matches_differences("transpose", std::slice::from_ref(&x), |x| {
+        ops::transpose(x[0].clone())
     });
     matches_differences("linear", &[x.clone(), y], |x| {
         ops::linear(x[0].clone(), x[1].clone().squeeze_dim(0))

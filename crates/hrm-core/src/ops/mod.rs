@@ -17,6 +17,7 @@ mod norm;
 mod rope;
 mod swiglu;
 mod token_loss;
+mod transpose;
 
 pub use adam_atan2::{AdamAtan2Hyper, adam_atan2_update};
 pub use attention::attention;
@@ -25,6 +26,7 @@ pub use norm::{NORM_EPSILON, add_rms_norm, rms_norm};
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
 pub use token_loss::{IGNORED_LABEL, LossKind, token_cross_entropy};
+pub use transpose::{laid_out_for_linear, transpose};
 
 use burn::tensor::{Device, Tensor};
 
@@ -62,4 +64,5 @@ pub mod composed {
     pub use super::norm::{composed as rms_norm, composed_add as add_rms_norm};
     pub use super::swiglu::composed as swiglu;
     pub use super::token_loss::composed as token_cross_entropy;
+    pub use super::transpose::composed as transpose;
 }

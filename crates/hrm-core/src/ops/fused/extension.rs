@@ -11,6 +11,7 @@ use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Bytes, DType, Shape};
 
 use super::attention::{Rope, Sizes};
+use super::raw::{Matrix, transposed};
 use super::token_loss::Cells;
 use super::{attention, linear, norm, swiglu, token_loss};
 use crate::ops::LossKind;
@@ -21,6 +22,7 @@ pub(super) trait FusedOps: Backend {
     fn fused_rms_norm(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_add_rms_norm(x: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_transpose(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self>;
     fn fused_rotary_attention(
@@ -86,18 +88,45 @@ fn swiglu_forward(gate_up: &FlexTensor) -> FlexTensor {
     )
 }
 
-fn linear_sizes(x: &FlexTensor, weight: &FlexTensor) -> [usize; 3] {
-    let [batch, len, from] = dims(x);
-    [batch * len, from, weight.shape()[0]]
+/// The matrix in the order in which the product reads it, columns one after the other.
+pub(super) fn by_columns(weight: FlexTensor) -> FlexTensor {
+    let weight = dense(weight);
+    let shape = weight.shape();
+    let (rows, cols) = (shape[0], shape[1]);
+    FlexTensor::new(
+        Bytes::from_elems(transposed(slice(&weight), rows, cols)),
+        Layout::contiguous([cols, rows].into()).transpose(0, 1),
+        DType::F32,
+    )
+}
+
+/// Whether [`by_columns`] made the matrix.
+fn is_by_columns(weight: &FlexTensor) -> bool {
+    let (layout, rows) = (weight.layout(), weight.shape()[0]);
+    layout.strides() == [1, rows as isize] && layout.start_offset() == 0
 }
 
 fn linear_forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
-    let [batch, len, _] = dims(x);
-    let sizes = linear_sizes(x, weight);
+    let [batch, len, from] = dims(x);
+    let to = weight.shape()[0];
+    let copy;
+    let matrix = if weight.layout().is_contiguous() {
+        Matrix::new(slice(weight), to, from, from)
+    } else if is_by_columns(weight) {
+        Matrix::new(weight.storage(), from, to, to).t()
+    } else {
+        copy = weight.to_contiguous();
+        Matrix::new(slice(&copy), to, from, from)
+    };
     tensor(
-        linear::forward(slice(x), slice(weight), sizes),
-        [batch, len, sizes[2]],
+        linear::forward(slice(x), matrix, [batch * len, from, to]),
+        [batch, len, to],
     )
+}
+
+fn transpose_forward(x: &FlexTensor) -> FlexTensor {
+    let [batch, rows, cols] = dims(x);
+    tensor(transposed(slice(x), rows, cols), [batch, cols, rows])
 }
 
 type Tables = Option<(FlexTensor, FlexTensor)>;
@@ -161,8 +190,12 @@ impl FusedOps for Flex {
         swiglu_forward(&dense(gate_up))
     }
 
+    fn fused_transpose(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        transpose_forward(&dense(x))
+    }
+
     fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        linear_forward(&dense(x), &dense(weight))
+        linear_forward(&dense(x), &weight)
     }
 
     fn fused_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
@@ -220,6 +253,21 @@ impl Backward<Flex, 1> for SwiGluBackward {
         if let [Some(parent)] = ops.parents {
             let grad = swiglu::backward(slice(&gate_up), slice(&grad), shape[2] / 2);
             grads.register::<Flex>(parent.id, tensor(grad, shape));
+        }
+    }
+}
+
+/// State: none; the gradient goes back by the same exchange.
+#[derive(Debug)]
+struct TransposeBackward;
+
+impl Backward<Flex, 1> for TransposeBackward {
+    type State = ();
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = dense(grads.consume::<Flex>(&ops.node));
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, transpose_forward(&grad));
         }
     }
 }
@@ -353,12 +401,27 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
+    fn fused_transpose(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let out = transpose_forward(&dense(x));
+        match TransposeBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((), out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
     fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
-        let (x, weight) = (dense(x), dense(weight));
+        let x = dense(x);
+        // From the weight as it lies, so that recording changes no bit of the result.
         let out = linear_forward(&x, &weight);
+        let weight = dense(weight);
         let shapes = (dims(&x), [weight.shape()[0], weight.shape()[1]]);
         match LinearBackward
             .prepare::<C>([x_node, weight_node])

@@ -60,6 +60,18 @@ pub(super) fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::fused_swiglu(gate_up.into_dispatch()))
 }
 
+pub(super) fn transpose(x: Tensor<3>) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::fused_transpose(x.into_dispatch()))
+}
+
+/// A plain matrix with its columns one after the other in memory.
+pub(super) fn by_columns<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
+    match weight.try_into_primitive::<Flex>() {
+        Ok(weight) => Tensor::from_primitive::<Flex>(extension::by_columns(weight)),
+        Err(error) => unreachable!("a plain flex tensor was checked for: {error:?}"),
+    }
+}
+
 pub(super) fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::fused_linear(
         x.into_dispatch(),

@@ -112,6 +112,73 @@ pub(super) fn make_rows<K: RowKernel>(
     (out, notes)
 }
 
+/// Rows and columns of the squares in which [`transposed`] goes: a side is a cache line.
+const SQUARE: usize = 16;
+
+/// `[blocks, rows, cols]` to `[blocks, cols, rows]`.
+///
+/// # Panics
+/// If `data` is not a whole number of blocks.
+pub(super) fn transposed(data: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    let len = data.len();
+    let mut out: Vec<f32> = Vec::with_capacity(len);
+    if len > 0 {
+        assert!(len.is_multiple_of(rows * cols), "whole blocks");
+        let spare = &mut out.spare_capacity_mut()[..len];
+        let blocks = spare.chunks_exact_mut(rows * cols).zip(data.chunks_exact(rows * cols));
+        let bands = blocks.flat_map(|(out, data)| {
+            let bands = out.chunks_mut(SQUARE * rows).enumerate();
+            bands.map(move |(band, out)| (band * SQUARE, out, data))
+        });
+        let bands: Vec<_> = bands.collect();
+        let part = share_of(bands.len(), len);
+        let mut bands = bands.into_iter();
+        let parts = std::iter::from_fn(|| {
+            let share: Vec<_> = bands.by_ref().take(part).collect();
+            (!share.is_empty()).then_some(share)
+        });
+        share(parts, |bands| {
+            for (first, out, data) in bands {
+                transpose_band(out, data, first, rows, cols);
+            }
+        });
+    }
+    // SAFETY: the bands are all of the blocks, and each writes all of its elements (a panic would not come here).
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// Writes the columns `first..` of `data` as the rows of `out`, `rows` elements each.
+fn transpose_band(
+    out: &mut [MaybeUninit<f32>],
+    data: &[f32],
+    first: usize,
+    rows: usize,
+    cols: usize,
+) {
+    let width = out.len() / rows;
+    for top in (0..rows).step_by(SQUARE) {
+        let height = SQUARE.min(rows - top);
+        if width == SQUARE && height == SQUARE {
+            // Of a fixed size, so that the compiler unrolls it.
+            let lines: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(|j| {
+                let start = (top + j) * cols + first;
+                data[start..].first_chunk().expect("the square lies in the matrix")
+            });
+            for (i, start) in (top..).step_by(rows).take(SQUARE).enumerate() {
+                let line: [f32; SQUARE] = std::array::from_fn(|j| lines[j][i]);
+                out[start..start + SQUARE].write_copy_of_slice(&line);
+            }
+        } else {
+            for i in 0..width {
+                for j in 0..height {
+                    out[i * rows + top + j].write(data[(top + j) * cols + first + i]);
+                }
+            }
+        }
+    }
+}
+
 /// A matrix to read: rows and columns at any stride in a slice.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
