@@ -6,12 +6,17 @@ mod arguments;
 mod checkpoint;
 mod commands;
 mod console;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod files;
 mod grid;
 #[cfg(feature = "draw")]
 mod pictures;
 mod puzzles;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 mod think;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -21,7 +26,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "draw")]
 use commands::plot;
 use commands::{
-    analyze, conformance, data, devices, eval, export, import, presets, pull, solve, train,
+    analyze, conformance, data, devices, eval, export, import, presets, pull, report, solve,
+    train,
 };
 use console::Console;
 
@@ -58,6 +64,7 @@ enum Command {
     Import(import::Args),
     Export(export::Args),
     Pull(pull::Args),
+    Report(report::Args),
     Conformance(conformance::Args),
     #[cfg(feature = "draw")]
     Plot(plot::Args),
@@ -106,6 +113,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(&args, &console),
         Command::Export(args) => export::run(&args, &console),
         Command::Pull(args) => pull::run(&args, &console),
+        Command::Report(args) => report::run(&args, &console),
         Command::Conformance(args) => conformance::run(&args, &console),
         #[cfg(feature = "draw")]
         Command::Plot(args) => plot::run(&args, &console),

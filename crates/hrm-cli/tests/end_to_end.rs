@@ -186,6 +186,89 @@ fn a_training_evaluates_and_keeps_its_best_weights() {
 }
 
 #[test]
+fn runs_are_put_beside_each_other() {
+    let workshop = Workshop::with_data();
+    for seed in 1..=3 {
+        workshop
+            .train(
+                &format!("seed{seed}"),
+                &format!("--eval-every 2 --set seed={seed}"),
+            )
+            .ok();
+    }
+    workshop.train("other", "--set optimizer.lr=1e-4").ok();
+    let groups = workshop
+        .run("report seed1 other seed2 seed3 --json")
+        .ok()
+        .objects();
+    assert_eq!(kinds(&groups), ["report", "report"]);
+    assert_eq!(groups[0]["runs"].as_array().map(Vec::len), Some(3));
+    let of = |seed: usize| {
+        groups[0]["runs"][seed]["last"]["cell_accuracy"]
+            .as_f64()
+            .unwrap()
+    };
+    let mean = (of(0) + of(1) + of(2)) / 3.0;
+    let found = &groups[0]["last_cell_accuracy"];
+    assert!((found["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    assert!(
+        found["standard_deviation"].as_f64().unwrap() > 0.0,
+        "{found}"
+    );
+    assert_eq!(groups[1]["last_exact_accuracy"], Value::Null);
+    let differs = groups[1]["differs"].to_string();
+    assert!(differs.contains("optimizer.lr=0.0001"), "{differs}");
+    let text = workshop.run("report seed1 seed2").ok().stdout;
+    assert!(
+        text.contains("| trm-small | 2 |") && text.contains(" ± "),
+        "{text}"
+    );
+    workshop
+        .run("report data")
+        .refused(&["data is no training run"]);
+}
+
+#[cfg(feature = "tensorboard")]
+#[test]
+fn tensorboard_finds_its_events() {
+    let workshop = Workshop::with_data();
+    workshop.train("run", "--tensorboard --eval-every 2").ok();
+    workshop
+        .run("train --resume run --steps 6 --tensorboard")
+        .ok();
+    let names: Vec<_> = fs::read_dir(workshop.path("run/tensorboard"))
+        .unwrap()
+        .collect();
+    assert_eq!(names.len(), 2);
+    let bytes: Vec<u8> = names
+        .into_iter()
+        .flat_map(|name| fs::read(name.unwrap().path()).unwrap())
+        .collect();
+    for tag in ["brain.Event:2", "train/loss", "test/exact_accuracy"] {
+        assert!(
+            bytes.windows(tag.len()).any(|at| at == tag.as_bytes()),
+            "{tag}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_built_in_says_its_feature() {
+    let workshop = Workshop::with_data();
+    for (option, built_in) in [
+        ("tensorboard", cfg!(feature = "tensorboard")),
+        ("dashboard", cfg!(feature = "dashboard")),
+    ] {
+        if built_in {
+            continue;
+        }
+        let option = format!("--{option}");
+        let ran = workshop.untouched(|| workshop.train("run", &option));
+        ran.refused(&[&option, "not built in"]);
+    }
+}
+
+#[test]
 fn a_training_that_diverges_goes_back_and_at_last_gives_up() {
     let workshop = Workshop::with_data();
     let wild = "--set optimizer.lr=1e30 --set schedule.warmup_steps=0 --set guard.retries=1";
@@ -386,6 +469,7 @@ fn every_command_has_help_with_an_example() {
         "export",
         "pull",
         "conformance",
+        "report",
     ] {
         let ran = words(folder.path(), &format!("{line} --help")).ok();
         let example = ran.stdout.contains("Example") || line.is_empty();

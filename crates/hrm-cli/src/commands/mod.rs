@@ -11,5 +11,6 @@ pub(crate) mod import;
 pub(crate) mod plot;
 pub(crate) mod presets;
 pub(crate) mod pull;
+pub(crate) mod report;
 pub(crate) mod solve;
 pub(crate) mod train;

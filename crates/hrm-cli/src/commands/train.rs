@@ -19,6 +19,7 @@ use crate::Outcome;
 use crate::arguments::Setting;
 use crate::console::Console;
 use crate::files::check_free;
+use crate::watch::Watch;
 
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
@@ -88,6 +89,8 @@ pub(crate) struct Args {
     /// Starts anew in a folder that holds a run.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 /// What becomes of a puzzle table.
@@ -145,6 +148,19 @@ impl Step {
             mean_segments: metrics.mean_segments(),
         }
     }
+
+    fn values(&self) -> [(&'static str, f64); 8] {
+        [
+            ("train/loss", self.loss),
+            ("train/token_loss", self.token_loss),
+            ("train/cell_accuracy", self.cell_accuracy),
+            ("train/exact_accuracy", self.exact_accuracy),
+            ("train/q_halt_accuracy", self.q_halt_accuracy),
+            ("train/mean_segments", self.mean_segments),
+            ("train/lr", self.lr),
+            ("train/epoch", self.epoch),
+        ]
+    }
 }
 
 /// An evaluation on the held-out puzzles.
@@ -158,6 +174,14 @@ struct Evaluated<'a> {
 }
 
 impl Evaluated<'_> {
+    fn values(&self) -> [(&'static str, f64); 3] {
+        [
+            ("test/cell_accuracy", self.found.cell_accuracy),
+            ("test/exact_accuracy", self.found.exact_accuracy),
+            ("test/q_halt_accuracy", self.found.q_halt_accuracy),
+        ]
+    }
+
     fn describe(&self) -> String {
         let Evaluation {
             puzzles,
@@ -227,13 +251,14 @@ struct Trained<'a> {
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(args.device.as_deref())?;
+    args.watch.check(console)?;
     let run = match (&args.resume, &args.data, &args.out) {
         (Some(dir), ..) => resume(dir, args, &device)?,
         (None, Some(data), Some(out)) => start(data, out, args, &device, console)?,
         // clap requires them.
         _ => bail!("expected --preset, --data and --out, or --resume"),
     };
-    train(run, console)
+    train(run, &args.watch, console)
 }
 
 fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Console) -> Result<Run> {
@@ -436,7 +461,7 @@ fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
     Ok(run)
 }
 
-fn train(mut run: Run, console: &Console) -> Result<Outcome> {
+fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     let stop = stop_on_interrupt()?;
     let start = Instant::now();
     let config = run.trainer().config().clone();
@@ -450,40 +475,42 @@ fn train(mut run: Run, console: &Console) -> Result<Outcome> {
         first.min(config.steps) + u64::from(first < config.steps),
         config.steps,
     ));
-    let bar = console.bar(config.steps, "steps");
-    bar.set_position(first);
-    bar.reset_eta();
+    let mut watchers = watch.open(&run, console)?;
     let mut said = Ok(());
     let trained = run.train_with(|event| {
-        match event {
+        said = match event {
             RunEvent::Step(report) => {
-                bar.set_position(report.step);
-                if let Some(metrics) = &report.metrics {
+                watchers.step(report.step);
+                report.metrics.as_ref().map_or(Ok(()), |metrics| {
                     let step = Step::new(report, metrics);
-                    bar.set_message(summary(&step));
+                    watchers.say(summary(&step));
                     let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every);
                     if at_checkpoint && !console.shows_progress() {
-                        console.note(format_args!("step {}: {}", step.step, summary(&step)));
+                        watchers.aside(|| {
+                            console.note(format_args!("step {}: {}", step.step, summary(&step)));
+                        });
                     }
-                    said = console.object(&step);
-                }
+                    watchers.scalars(step.step, &step.values())?;
+                    console.object(&step)
+                })
             }
             RunEvent::Evaluation { step, found, best } => {
                 let line = Evaluated { step, best, found };
-                bar.suspend(|| console.note(line.describe()));
-                said = console.object(&line);
+                watchers.aside(|| console.note(line.describe()));
+                watchers
+                    .scalars(step, &line.values())
+                    .and_then(|()| console.object(&line))
             }
             RunEvent::Fault { step, fault } => {
                 let line = FaultLine { step, fault };
-                bar.suspend(|| console.problem(line.describe()));
-                bar.set_position(step);
-                said = console.object(&line);
+                watchers.aside(|| console.problem(line.describe()));
+                watchers.back_to(step).and_then(|()| console.object(&line))
             }
-            _ => {}
-        }
-        said.is_ok() && !stop.load(Ordering::Relaxed)
+            _ => Ok(()),
+        };
+        said.is_ok() && !stop.load(Ordering::Relaxed) && !watchers.wants_to_stop()
     });
-    bar.finish_and_clear();
+    watchers.close();
     let outcome = match trained {
         Err(error @ (TrainError::Diverged { .. } | TrainError::GaveUp { .. })) => {
             console.error(&error.into());
