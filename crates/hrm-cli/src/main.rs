@@ -26,8 +26,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "draw")]
 use commands::plot;
 use commands::{
-    analyze, conformance, data, devices, eval, export, import, presets, pull, report, solve,
-    train,
+    analyze, conformance, data, devices, eval, export, import, presets, pull, report, solve, train,
 };
 use console::Console;
 
