@@ -27,9 +27,8 @@ fn generated(dir: &Path, line: &str) -> String {
 }
 
 fn pages(repository: &str, train: &str, test: &str) -> Vec<Page> {
-    let page = |file, text: &str| {
-        Page::new(&format!("/datasets/{repository}/resolve/main/{file}"), text)
-    };
+    let page =
+        |file, text: &str| Page::new(&format!("/datasets/{repository}/resolve/main/{file}"), text);
     vec![page("train.csv", train), page("test.csv", test)]
 }
 
@@ -74,13 +73,21 @@ fn sudokus_and_mazes_are_downloaded_and_built() {
         generated(dir, &line)
     };
     let mut all = pages("sapientinc/sudoku-extreme", &sudokus(30, 1), &sudokus(5, 2));
-    all.extend(pages("sapientinc/maze-30x30-hard-1k", &mazes(8, 1), &mazes(3, 2)));
+    all.extend(pages(
+        "sapientinc/maze-30x30-hard-1k",
+        &mazes(8, 1),
+        &mazes(3, 2),
+    ));
     let address = serve(all);
 
     let ran = download(dir, &address, "sudoku-extreme", &[]).ok();
     assert!(ran.stdout.contains("licence none stated"), "{}", ran.stdout);
     assert!(ran.stdout.contains("train.csv"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("sapientinc/sudoku-extreme"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("sapientinc/sudoku-extreme"),
+        "{}",
+        ran.stderr
+    );
     words(
         dir,
         "data build sudoku --input sudoku-extreme/train.csv --train-count 20 --test sudoku-extreme/test.csv --out sudoku4",
@@ -113,14 +120,18 @@ fn sudokus_and_mazes_are_downloaded_and_built() {
 fn what_has_come_is_kept_and_what_is_there_stays() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
-    let train = generated(dir, "sudoku generate --size 4 --clues 8 --count 200 --seed 3");
+    let train = generated(
+        dir,
+        "sudoku generate --size 4 --clues 8 --count 200 --seed 3",
+    );
     let mut broken = pages("sapientinc/sudoku-extreme", &train, &train);
     broken[1].cut = 1500;
     let whole = serve(pages("sapientinc/sudoku-extreme", &train, &train));
     let set = "sudoku-extreme";
     // The train file comes whole, of the test file a part; another try goes on.
     broken[1].cut = 500;
-    download(dir, &serve(broken), set, &["--out", "x"]).refused(&["test.csv", "2000 bytes are kept"]);
+    download(dir, &serve(broken), set, &["--out", "x"])
+        .refused(&["test.csv", "2000 bytes are kept"]);
     assert_eq!(names(dir), [".x.sudoku-extreme.download", "made.csv"]);
     download(dir, &whole, set, &["--out", "x"]).ok();
     assert_eq!(names(dir), ["made.csv", "x"]);
@@ -143,28 +154,40 @@ fn what_has_come_is_kept_and_what_is_there_stays() {
     download(dir, &whole, set, &["--out", "made.csv/x"]).refused(&["made.csv"]);
     download(dir, &whole, "sudoku-extrem", &[]).refused(&["arc-agi-1"]);
     let sha256 = "0".repeat(64);
-    download(dir, &whole, set, &["--out", "z", "--sha256", &sha256]).refused(&["announces its own"]);
+    download(dir, &whole, set, &["--out", "z", "--sha256", &sha256])
+        .refused(&["announces its own"]);
 }
 
 #[test]
 fn arc_tasks_are_downloaded_built_and_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
-    let address = serve(vec![Page::new("/fchollet/ARC-AGI/archive/HEAD.tar.gz", archive())]);
+    let address = serve(vec![Page::new(
+        "/fchollet/ARC-AGI/archive/HEAD.tar.gz",
+        archive(),
+    )]);
     let ran = download(dir, &address, "arc-agi-1", &["--json"]).ok();
     let said = &ran.objects()[0];
-    assert_eq!((&said["tasks"], &said["licence"]), (&3.into(), &"Apache-2.0".into()));
+    assert_eq!(
+        (&said["tasks"], &said["licence"]),
+        (&3.into(), &"Apache-2.0".into())
+    );
     assert_eq!(said["files"][0]["sha256"].as_str().map(str::len), Some(64));
     words(
         dir,
         "data build arc --input arc-agi-1/data/training --test arc-agi-1/data/evaluation --num-aug 4 --out arc",
     )
     .ok();
-    let found = words(dir, "data inspect arc --show 0 --json").ok().objects();
+    let found = words(dir, "data inspect arc --show 0 --json")
+        .ok()
+        .objects();
     assert_eq!(found[0]["task"], "arc");
     words(
         dir,
-        &format!("train --preset trm-small --data arc --out run --steps 2 {}", program::TINY),
+        &format!(
+            "train --preset trm-small --data arc --out run --steps 2 {}",
+            program::TINY
+        ),
     )
     .ok();
     words(dir, "eval --checkpoint run --data arc --segments 1").ok();

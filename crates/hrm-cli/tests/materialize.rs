@@ -36,7 +36,10 @@ fn copies_of_sudokus_keep_one_solution() {
     let built = build(1, "many");
     assert_eq!((&built["train"], &built["test"]), (&128.into(), &8.into()));
     let train = inspect(workshop.dir(), "many", "train");
-    assert_eq!((&train["groups"], &train["puzzles"]), (&32.into(), &128.into()));
+    assert_eq!(
+        (&train["groups"], &train["puzzles"]),
+        (&32.into(), &128.into())
+    );
     assert_eq!(train["augmentation"], "none");
     assert_eq!(train["sudoku"]["right"], 128);
     assert_eq!(train["sudoku"]["one_solution"], 128);
@@ -68,7 +71,10 @@ fn copies_of_mazes_have_the_published_label() {
     };
     assert_eq!(build("relabel", "many"), 80);
     let train = inspect(dir, "many", "train");
-    assert_eq!((&train["groups"], &train["maze"]["exact"]), (&10.into(), &80.into()));
+    assert_eq!(
+        (&train["groups"], &train["maze"]["exact"]),
+        (&10.into(), &80.into())
+    );
     train_two_steps(dir, "many");
     // Paths that are turned with their maze are shortest, but not the ones that the tie-break finds.
     assert_eq!(build("flip-label", "flipped"), 80);
@@ -112,7 +118,10 @@ fn arc_tasks_of_kaggle_are_built_looked_at_and_trained_on() {
     for split in ["train", "test"] {
         let (drawn, written) = (inspect(dir, "drawn", split), inspect(dir, "written", split));
         assert_eq!(written["augmentation"], "none");
-        assert_eq!((&drawn["groups"], &drawn["puzzles"]), (&160.into(), &480.into()));
+        assert_eq!(
+            (&drawn["groups"], &drawn["puzzles"]),
+            (&160.into(), &480.into())
+        );
         for count in ["groups", "puzzles", "examples", "num_puzzle_ids"] {
             assert_eq!(drawn[count], written[count], "{count}");
         }

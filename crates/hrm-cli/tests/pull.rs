@@ -73,20 +73,43 @@ fn what_goes_wrong_is_named_and_leaves_no_run() {
     failed(&serve(wrong), &[], &["checkpoint", "thrown away"]);
     let mut unannounced = pages.clone();
     unannounced[1].tag = "no checksum".into();
-    failed(&serve(unannounced), &[], &["checkpoint", "expected checksums"]);
+    failed(
+        &serve(unannounced),
+        &[],
+        &["checkpoint", "expected checksums"],
+    );
     let mut cut = pages.clone();
     cut[1].cut = 1000;
     failed(&serve(cut), &[], &["checkpoint"]);
 
     let address = serve(pages);
-    failed(&address, &["--file", "other"], &["resolve/main/other", "knows no such"]);
-    failed(&address, &["--revision", "v7"], &["owner/name", "knows no such"]);
-    failed(&address, &["--revision", "../x"], &["the name of a revision"]);
+    failed(
+        &address,
+        &["--file", "other"],
+        &["resolve/main/other", "knows no such"],
+    );
+    failed(
+        &address,
+        &["--revision", "v7"],
+        &["owner/name", "knows no such"],
+    );
+    failed(
+        &address,
+        &["--revision", "../x"],
+        &["the name of a revision"],
+    );
     let gone = nobody();
     failed(&gone, &[], &[&gone]);
     let elsewhere = serve(repository("owner/name", &[("README.md", b"x".to_vec())]));
-    failed(&elsewhere, &[], &["expected a file of weights, found README.md"]);
-    let text = serve(repository("owner/name", &[("checkpoint", b"no weights".to_vec())]));
+    failed(
+        &elsewhere,
+        &[],
+        &["expected a file of weights, found README.md"],
+    );
+    let text = serve(repository(
+        "owner/name",
+        &[("checkpoint", b"no weights".to_vec())],
+    ));
     failed(&text, &[], &["checkpoint"]);
 
     // A cache that can't be written: a file is in its place. The download of above is still there.

@@ -526,7 +526,10 @@ fn fused_linear_agrees_with_composed() {
 #[test]
 fn fused_transpose_agrees_with_composed() {
     // Whole squares of 16, their edges, and several blocks.
-    for shape in SHAPES.into_iter().chain([[1, 16, 32], [3, 33, 47], [2, 97, 128]]) {
+    for shape in SHAPES
+        .into_iter()
+        .chain([[1, 16, 32], [3, 33, 47], [2, 97, 128]])
+    {
         for (layout, x) in [
             ("dense", random(14, shape, &device())),
             ("swapped", swapped(14, shape)),

@@ -128,9 +128,14 @@ impl Server {
     fn starts(&self, name: &str) -> Vec<u64> {
         let requests = self.requests.lock().unwrap();
         let of_file = |(path, _): &&(String, u64)| {
-            path.ends_with(name) && (path.starts_with("/elsewhere/") || !path.contains("/datasets/"))
+            path.ends_with(name)
+                && (path.starts_with("/elsewhere/") || !path.contains("/datasets/"))
         };
-        requests.iter().filter(of_file).map(|(_, start)| *start).collect()
+        requests
+            .iter()
+            .filter(of_file)
+            .map(|(_, start)| *start)
+            .collect()
     }
 }
 
@@ -172,11 +177,17 @@ fn answer(
     let mut files = files.lock().unwrap();
     let close = "Connection: close\r\n\r\n";
     let Some(file) = files.get_mut(elsewhere.unwrap_or(&path)) else {
-        return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{close}");
+        return write!(
+            stream,
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{close}"
+        );
     };
     if !file.statuses.is_empty() {
         let status = file.statuses.remove(0);
-        return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n{close}");
+        return write!(
+            stream,
+            "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n{close}"
+        );
     }
     let tag = file.tag.clone().unwrap_or_default();
     if file.large && elsewhere.is_none() {
@@ -222,13 +233,19 @@ fn answer(
     }
     write!(stream, "{sent:x}\r\n")?;
     stream.write_all(&body[..sent])?;
-    let end = if sent == body.len() { "\r\n0\r\n\r\n" } else { "\r\n" };
+    let end = if sent == body.len() {
+        "\r\n0\r\n\r\n"
+    } else {
+        "\r\n"
+    };
     stream.write_all(end.as_bytes())
 }
 
 /// Some Sudokus as the hub has them.
 fn csv(count: usize, seed: u64) -> Vec<u8> {
-    let puzzles = sudoku::Generator::new(SudokuSize::Four).puzzles(count, seed).unwrap();
+    let puzzles = sudoku::Generator::new(SudokuSize::Four)
+        .puzzles(count, seed)
+        .unwrap();
     let mut text = "source,question,answer,rating\n".to_owned();
     for puzzle in puzzles {
         text += &format!("made,{},{},0\n", puzzle.question, puzzle.answer);
@@ -267,12 +284,18 @@ fn files_of_the_hub_are_what_the_builder_reads() {
     let set = folder.path().join("set");
     assert_eq!(names(&set), ["download.json", "test.csv", "train.csv"]);
     for (file, count) in [("train.csv", 30), ("test.csv", 4)] {
-        assert_eq!(sudoku::read_csv(&set.join(file), None).unwrap().len(), count);
+        assert_eq!(
+            sudoku::read_csv(&set.join(file), None).unwrap().len(),
+            count
+        );
     }
     let record: serde_json::Value =
         serde_json::from_slice(&fs::read(set.join("download.json")).unwrap()).unwrap();
     assert_eq!(record["set"], "sudoku-extreme");
-    assert_eq!(record["files"][0]["sha256"], hex(&sha2::Sha256::digest(csv(30, 1))));
+    assert_eq!(
+        record["files"][0]["sha256"],
+        hex(&sha2::Sha256::digest(csv(30, 1)))
+    );
     assert_eq!(record["files"][1]["bytes"], csv(4, 2).len());
     // What is there is not downloaded again.
     let before = server.requests.lock().unwrap().len();
@@ -283,8 +306,7 @@ fn files_of_the_hub_are_what_the_builder_reads() {
 
 #[test]
 fn archives_of_github_are_what_the_builder_reads() {
-    const TASK: &str =
-        r#"{"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]], "output": [[4]]}]}"#;
+    const TASK: &str = r#"{"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]], "output": [[4]]}]}"#;
     let tasks = archive(&[
         ("LICENSE", "Apache License"),
         ("apps/index.html", "<html>"),
@@ -299,7 +321,10 @@ fn archives_of_github_are_what_the_builder_reads() {
     assert_eq!((placed.tasks, &placed.files[0].sha256), (Some(3), &sha256));
     let set = folder.path().join("set");
     assert_eq!(names(&set), ["LICENSE", "data", "download.json"]);
-    assert_eq!(arc::read_folder(&set.join("data/training")).unwrap().len(), 2);
+    assert_eq!(
+        arc::read_folder(&set.join("data/training")).unwrap().len(),
+        2
+    );
 
     let concepts = archive(&[
         ("README.md", "# ConceptARC"),
@@ -330,7 +355,10 @@ fn a_connection_that_is_cut_goes_on_where_it_stopped() {
         let server = Server::hub(SUDOKU, train, small(b"x"));
         let folder = tempfile::tempdir().unwrap();
         server.download(SUDOKU, folder.path()).unwrap();
-        assert_eq!(fs::read(folder.path().join("set/train.csv")).unwrap(), bytes);
+        assert_eq!(
+            fs::read(folder.path().join("set/train.csv")).unwrap(),
+            bytes
+        );
         if large {
             assert_eq!(server.starts("train.csv"), [0, 3_000, 5_000]);
         }
@@ -351,7 +379,10 @@ fn the_next_run_goes_on_where_the_last_one_gave_up() {
     assert!(names(&folder.path().join("set")).is_empty());
     server.download(SUDOKU, folder.path()).unwrap();
     assert_eq!(server.starts("train.csv").last(), Some(&4_000));
-    assert_eq!(fs::read(folder.path().join("set/train.csv")).unwrap(), bytes);
+    assert_eq!(
+        fs::read(folder.path().join("set/train.csv")).unwrap(),
+        bytes
+    );
 }
 
 #[test]
@@ -381,7 +412,10 @@ fn a_server_without_ranges_sends_all_again() {
     let server = Server::hub(SUDOKU, train, small(b"x"));
     let folder = tempfile::tempdir().unwrap();
     server.download(SUDOKU, folder.path()).unwrap();
-    assert_eq!(fs::read(folder.path().join("set/train.csv")).unwrap(), bytes);
+    assert_eq!(
+        fs::read(folder.path().join("set/train.csv")).unwrap(),
+        bytes
+    );
     assert_eq!(server.starts("train.csv"), [0, 3_000, 9_000]);
 
     // An archive of unknown length that broke off: the end of the chunks is missing.
@@ -429,7 +463,10 @@ fn other_bytes_than_announced_are_thrown_away() {
         let path = "/datasets/sapientinc/sudoku-extreme/resolve/main/train.csv";
         server.put(path, right.clone());
         server.download(SUDOKU, folder.path()).unwrap();
-        assert_eq!(fs::read(folder.path().join("set/train.csv")).unwrap(), right.bytes);
+        assert_eq!(
+            fs::read(folder.path().join("set/train.csv")).unwrap(),
+            right.bytes
+        );
     }
     // More than announced.
     let mut more = large(&csv(20, 9));
@@ -458,7 +495,10 @@ fn an_archive_has_the_checksum_that_is_demanded() {
     // Also where the archive is there already.
     assert!(said(download(set, &with(&wrong), folder.path())).contains("thrown away"));
     let error = said(download(set, &with("12"), folder.path()));
-    assert!(error.contains("64 hexadecimal digits, found `12`"), "{error}");
+    assert!(
+        error.contains("64 hexadecimal digits, found `12`"),
+        "{error}"
+    );
     let error = said(download(SUDOKU, &with(&right), folder.path()));
     assert!(error.contains("the hub announces its own"), "{error}");
 }
@@ -472,7 +512,10 @@ fn a_damaged_archive_is_downloaded_anew() {
     let server = Server::start(&[(path, wrong)]);
     let folder = tempfile::tempdir().unwrap();
     let error = said(server.download(Published::ArcAgi1, folder.path()));
-    assert!(error.contains("cannot read") && error.contains("archive.tar.gz"), "{error}");
+    assert!(
+        error.contains("cannot read") && error.contains("archive.tar.gz"),
+        "{error}"
+    );
     server.put(path, right);
     server.download(Published::ArcAgi1, folder.path()).unwrap();
 }
@@ -541,5 +584,8 @@ fn a_folder_that_cannot_be_written_is_named() {
     fs::write(folder.path().join("parts"), "a file").unwrap();
     let server = Server::hub(SUDOKU, small(b"x"), small(b"x"));
     let error = said(server.download(SUDOKU, folder.path()));
-    assert!(error.starts_with("cannot write") && error.contains("parts"), "{error}");
+    assert!(
+        error.starts_with("cannot write") && error.contains("parts"),
+        "{error}"
+    );
 }

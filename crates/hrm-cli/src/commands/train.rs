@@ -10,8 +10,8 @@ use clap::{Args as Arguments, ValueEnum};
 use hrm::device;
 use hrm::prelude::*;
 use hrm::train::{
-    Best, Changes, Fault, Freeze, Outcome as RunOutcome, PuzzleIds, Remedy, RunEvent, TrainError, best_weights,
-    check_data, latest_checkpoint, with_puzzle_ids,
+    Best, Changes, Fault, Freeze, Outcome as RunOutcome, PuzzleIds, Remedy, RunEvent, TrainError,
+    best_weights, check_data, latest_checkpoint, with_puzzle_ids,
 };
 use serde::Serialize;
 

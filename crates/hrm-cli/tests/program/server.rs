@@ -38,10 +38,15 @@ pub fn repository(name: &str, files: &[(&str, Vec<u8>)]) -> Vec<Page> {
         .map(|(file, _)| format!(r#"{{"rfilename":"{file}"}}"#))
         .collect();
     let list = format!(r#"{{"sha":"{COMMIT}","siblings":[{}]}}"#, names.join(","));
-    let mut pages = vec![Page::new(&format!("/api/models/{name}/revision/main"), list)];
-    pages.extend(files.iter().map(|(file, bytes)| {
-        Page::new(&format!("/{name}/resolve/main/{file}"), bytes.clone())
-    }));
+    let mut pages = vec![Page::new(
+        &format!("/api/models/{name}/revision/main"),
+        list,
+    )];
+    pages.extend(
+        files
+            .iter()
+            .map(|(file, bytes)| Page::new(&format!("/{name}/resolve/main/{file}"), bytes.clone())),
+    );
     pages
 }
 
@@ -87,7 +92,10 @@ fn answer(mut stream: TcpStream, pages: &[Page]) -> std::io::Result<()> {
     let end = last.saturating_add(1).min(size);
     let body = &page.bytes[start.min(end)..end];
     let status = match range {
-        Some(_) => format!("206 Partial Content\r\nContent-Range: bytes {start}-{}/{size}", end - 1),
+        Some(_) => format!(
+            "206 Partial Content\r\nContent-Range: bytes {start}-{}/{size}",
+            end - 1
+        ),
         None => "200 OK".to_owned(),
     };
     write!(

@@ -62,7 +62,11 @@ pub(super) fn unpack(archive: &Path, folder: &str, to: &Path) -> Result<Unpacked
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let outside = |part: &str| part == ".." || part.contains(['\\', '\0']);
         if name.starts_with('/') || name.split('/').any(outside) {
-            return Err(problem("entries", "paths inside of it", format!("{name:?}")));
+            return Err(problem(
+                "entries",
+                "paths inside of it",
+                format!("{name:?}"),
+            ));
         }
         let Some((_, inner)) = name.split_once('/') else {
             continue;
@@ -174,7 +178,9 @@ mod tests {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
                     true => folders.push(path),
-                    false => found.push(path.strip_prefix(to.path()).unwrap().display().to_string()),
+                    false => {
+                        found.push(path.strip_prefix(to.path()).unwrap().display().to_string())
+                    }
                 }
             }
         }
@@ -226,7 +232,10 @@ mod tests {
             assert!(error.contains(expected), "{path}: {error}");
             assert!(found.is_empty(), "{path}: {found:?}");
         }
-        let twice = [("x/data/a.json", FILE, &b"1"[..]), ("x/data/a.json", FILE, b"2")];
+        let twice = [
+            ("x/data/a.json", FILE, &b"1"[..]),
+            ("x/data/a.json", FILE, b"2"),
+        ];
         assert!(unpacked(&twice).0.unwrap_err().contains("each once"));
     }
 
@@ -234,7 +243,11 @@ mod tests {
     fn bombs_are_refused() {
         let large = vec![b' '; MAX_FILE as usize + 1];
         let (result, found) = unpacked(&[("x/data/a.json", FILE, &large)]);
-        assert!(result.unwrap_err().contains("expected at most 8388608 bytes"));
+        assert!(
+            result
+                .unwrap_err()
+                .contains("expected at most 8388608 bytes")
+        );
         assert!(found.is_empty());
 
         // Half a gigabyte of zeros in half a megabyte, before anything wanted.
@@ -251,7 +264,10 @@ mod tests {
         let to = tempfile::tempdir().unwrap();
         let error = unpack(file.path(), "data", to.path()).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert!(cause.contains("unpacks to more than 536870912 bytes"), "{cause}");
+        assert!(
+            cause.contains("unpacks to more than 536870912 bytes"),
+            "{cause}"
+        );
     }
 
     #[test]

@@ -163,10 +163,15 @@ impl Published {
         if let Some(revision) = config.revision.as_deref().filter(|name| !is_path(name)) {
             return wrong("revision", "a branch, tag or commit", revision);
         }
-        let is_sha256 = |text: &&str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_sha256 =
+            |text: &&str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if let Some(sha256) = config.sha256.as_deref() {
             if !self.is_archive() {
-                return wrong("sha256", "one for an archive; the hub announces its own", sha256);
+                return wrong(
+                    "sha256",
+                    "one for an archive; the hub announces its own",
+                    sha256,
+                );
             }
             if !is_sha256(&sha256) {
                 return wrong("sha256", "64 hexadecimal digits", sha256);
@@ -216,7 +221,11 @@ impl Published {
             true => (GITHUB_VARIABLE, GITHUB),
             false => (HUB_VARIABLE, HUB),
         };
-        let named = || std::env::var(variable).ok().filter(|address| !address.is_empty());
+        let named = || {
+            std::env::var(variable)
+                .ok()
+                .filter(|address| !address.is_empty())
+        };
         let endpoint = config.endpoint.clone().or_else(named);
         let endpoint = endpoint.unwrap_or_else(|| usual.to_owned());
         match endpoint.starts_with("http://") || endpoint.starts_with("https://") {

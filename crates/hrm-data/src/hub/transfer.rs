@@ -147,7 +147,9 @@ pub(super) fn fetch(
                     let kept = transfer.kept();
                     let reason = match kept {
                         0 => reason,
-                        kept => format!("{reason}; {kept} bytes are kept, the next try goes on from there"),
+                        kept => format!(
+                            "{reason}; {kept} bytes are kept, the next try goes on from there"
+                        ),
                     };
                     return Err(failed(wanted.url, reason));
                 }
@@ -213,7 +215,9 @@ impl Transfer<'_> {
     }
 
     fn receive(&mut self, answer: Answer, start: u64) -> Result<Option<String>, Failure> {
-        let Wanted { url, limit, name, .. } = self.wanted;
+        let Wanted {
+            url, limit, name, ..
+        } = self.wanted;
         let status = answer.response.status();
         if status != StatusCode::OK && !(status == StatusCode::PARTIAL_CONTENT && start > 0) {
             return Err(refused(url, status));
@@ -377,7 +381,11 @@ fn fetched(wanted: Wanted, path: PathBuf, sha256: String) -> Result<Fetched, Dat
 
 fn refused(url: &str, status: StatusCode) -> Failure {
     match status.as_u16() {
-        404 | 410 => failed(url, "the server knows no such repository, revision or file".into()).into(),
+        404 | 410 => failed(
+            url,
+            "the server knows no such repository, revision or file".into(),
+        )
+        .into(),
         401 | 403 => failed(url, "the server wants a token with access".into()).into(),
         408 | 429 | 500.. => Failure::Broken(format!("the server answered {status}")),
         _ => failed(url, format!("the server answered {status}")).into(),
@@ -394,9 +402,11 @@ fn join(from: &str, to: &str) -> Option<String> {
     let from: Uri = from.parse().ok()?;
     match to.strip_prefix("//") {
         Some(rest) => Some(format!("{}://{rest}", from.scheme_str()?)),
-        None if to.starts_with('/') => {
-            Some(format!("{}://{}{to}", from.scheme_str()?, from.authority()?))
-        }
+        None if to.starts_with('/') => Some(format!(
+            "{}://{}{to}",
+            from.scheme_str()?,
+            from.authority()?
+        )),
         None => None,
     }
 }
@@ -411,14 +421,20 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 /// A tag without its quotes and its mark of weakness.
 fn tag(headers: &HeaderMap, name: &str) -> Option<String> {
-    let tag = text(headers, name)?.trim_start_matches("W/").trim_matches('"');
+    let tag = text(headers, name)?
+        .trim_start_matches("W/")
+        .trim_matches('"');
     (!tag.is_empty() && tag.len() <= 256).then(|| tag.to_owned())
 }
 
 /// First byte and whole size of `bytes 5-9/10` or `bytes */10`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let (range, total) = text(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
-    let first = range.split_once('-').map_or(Some(0), |(first, _)| first.parse().ok())?;
+    let (range, total) = text(headers, "content-range")?
+        .strip_prefix("bytes ")?
+        .split_once('/')?;
+    let first = range
+        .split_once('-')
+        .map_or(Some(0), |(first, _)| first.parse().ok())?;
     Some((first, total.parse().ok()))
 }
 
@@ -475,7 +491,10 @@ mod tests {
         for to in ["http://cdn/d", "file:///etc/passwd", "d", ""] {
             assert_eq!(join(from, to), None, "{to}");
         }
-        assert_eq!(join("http://hub/a", "http://cdn/d").unwrap(), "http://cdn/d");
+        assert_eq!(
+            join("http://hub/a", "http://cdn/d").unwrap(),
+            "http://cdn/d"
+        );
     }
 
     #[test]

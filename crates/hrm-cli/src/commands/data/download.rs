@@ -123,7 +123,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     text += &format!(" licence {}", placed.licence);
     for file in &placed.files {
-        text += &format!("\n  {} {} bytes, SHA-256 {}", file.file, file.bytes, file.sha256);
+        text += &format!(
+            "\n  {} {} bytes, SHA-256 {}",
+            file.file, file.bytes, file.sha256
+        );
     }
     let downloaded = Downloaded {
         out: &out,

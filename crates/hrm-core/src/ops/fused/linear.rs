@@ -3,11 +3,7 @@
 use super::raw::{Matrix, Threads, product};
 
 /// `x` `[rows, from]`, `weight` `[to, from]` → `[rows, to]`.
-pub(super) fn forward(
-    x: &[f32],
-    weight: Matrix<'_>,
-    [rows, from, _]: [usize; 3],
-) -> Vec<f32> {
+pub(super) fn forward(x: &[f32], weight: Matrix<'_>, [rows, from, _]: [usize; 3]) -> Vec<f32> {
     let x = Matrix::new(x, rows, from, from);
     product(x, weight.t(), Threads::All)
 }

@@ -125,7 +125,9 @@ pub(super) fn transposed(data: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     if len > 0 {
         assert!(len.is_multiple_of(rows * cols), "whole blocks");
         let spare = &mut out.spare_capacity_mut()[..len];
-        let blocks = spare.chunks_exact_mut(rows * cols).zip(data.chunks_exact(rows * cols));
+        let blocks = spare
+            .chunks_exact_mut(rows * cols)
+            .zip(data.chunks_exact(rows * cols));
         let bands = blocks.flat_map(|(out, data)| {
             let bands = out.chunks_mut(SQUARE * rows).enumerate();
             bands.map(move |(band, out)| (band * SQUARE, out, data))
@@ -163,7 +165,9 @@ fn transpose_band(
             // Of a fixed size, so that the compiler unrolls it.
             let lines: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(|j| {
                 let start = (top + j) * cols + first;
-                data[start..].first_chunk().expect("the square lies in the matrix")
+                data[start..]
+                    .first_chunk()
+                    .expect("the square lies in the matrix")
             });
             for (i, start) in (top..).step_by(rows).take(SQUARE).enumerate() {
                 let line: [f32; SQUARE] = std::array::from_fn(|j| lines[j][i]);
