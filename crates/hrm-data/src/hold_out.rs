@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn every_puzzle_is_on_one_side_and_the_seed_says_on_which() {
-        let puzzles = Generator::new(SudokuSize::Four).puzzles(40, 1).unwrap();
-        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
+        let puzzles = Generator::new(SudokuSize::Six).puzzles(40, 1).unwrap();
+        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Six, true).unwrap();
         let (train, held_out) = set.hold_out(0.25, 7).unwrap();
         assert_eq!((train.num_groups(), held_out.num_groups()), (30, 10));
         let mut both = [examples(&train), examples(&held_out)].concat();

@@ -150,7 +150,7 @@ mod tests {
                 }),
                 ..config
             };
-            let model = Hrm::new(&config, 1, &Device::flex()).unwrap();
+            let model = Hrm::new(&config, 1, &Device::flex()).unwrap().frozen();
             let puzzles = [1, 3].map(|token| Puzzle {
                 inputs: vec![token, 2, 0, token],
                 puzzle_id: 1,

@@ -37,9 +37,10 @@ impl BallotOptions {
     }
 
     fn files(&self) -> Vec<&Path> {
-        let files = [self.submission.as_deref()];
         #[cfg(feature = "draw")]
         let files = [self.submission.as_deref(), self.png.as_deref()];
+        #[cfg(not(feature = "draw"))]
+        let files = [self.submission.as_deref()];
         files.into_iter().flatten().collect()
     }
 
