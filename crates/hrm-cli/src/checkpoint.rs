@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 use hrm::data::maze::VOCAB_SIZE as MAZE_TOKENS;
+use hrm::device;
 use hrm::prelude::*;
 use hrm::train::CheckpointInfo;
 
@@ -38,7 +39,14 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
         Weights::Ema => WeightKind::Ema,
         Weights::Raw => WeightKind::Raw,
     };
-    let model = checkpoint.model(kind, device)?;
+    let mut model = checkpoint.model(kind, device)?;
+    let compute = model.config().compute;
+    // A model trained in bf16 elsewhere is computed in the best type that there is here.
+    if compute != ComputeType::F32
+        && (device::is_flex(device) || device::check_compute(device, compute).is_err())
+    {
+        model = model.with_compute(device::best_compute(device));
+    }
     let task = match info.task {
         Task::Other => guess(model.config().sizes()),
         task => task,

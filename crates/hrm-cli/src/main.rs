@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "draw")]
 use commands::plot;
 use commands::{
-    analyze, conformance, data, devices, eval, export, import, presets, pull, report, solve, train,
+    analyze, bench, conformance, data, devices, eval, export, import, presets, pull, report, solve, train,
 };
 use console::Console;
 
@@ -58,7 +58,6 @@ enum Command {
     Analyze(analyze::Args),
     /// List the recipes that `train` knows by name.
     Presets(presets::Args),
-    /// List what can compute: what was built in and what was found.
     Devices(devices::Args),
     Import(import::Args),
     Export(export::Args),
@@ -67,6 +66,7 @@ enum Command {
     Conformance(conformance::Args),
     #[cfg(feature = "draw")]
     Plot(plot::Args),
+    Bench(bench::Args),
 }
 
 const EXAMPLE: &str = "\
@@ -116,6 +116,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => conformance::run(&args, &console),
         #[cfg(feature = "draw")]
         Command::Plot(args) => plot::run(&args, &console),
+        Command::Bench(args) => bench::run(&args, &console),
     };
     result
         .unwrap_or_else(|error| {

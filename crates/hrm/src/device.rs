@@ -13,7 +13,14 @@
 //! # }
 //! ```
 
+mod memory;
+mod probe;
+
+pub use memory::{Footprint, Memory, check_memory, check_training, memory};
+pub use probe::{Trial, best_compute, check_compute, compute_name, device_name, trials};
+
 use burn::tensor::Device;
+use hrm_core::ComputeType;
 use serde::{Deserialize, Serialize};
 
 /// The environment variable that chooses a device where no name is given.
@@ -70,18 +77,70 @@ pub enum DeviceError {
         /// What was found of that backend.
         found: String,
     },
+    /// A number type that the device doesn't compute in, or computes wrongly.
+    #[error(
+        "the device can't compute in {asked} ({reason}); it computes in {works}: use `model.compute={remedy}`"
+    )]
+    Compute {
+        /// The type asked for.
+        asked: &'static str,
+        /// What was found when it was tried.
+        reason: String,
+        /// The types that work.
+        works: String,
+        /// The type to use in its place.
+        remedy: &'static str,
+    },
+    /// Work that needs more memory than the device has.
+    #[error(
+        "batch {batch} needs about {needed_mib} MiB of memory, the device has {total_mib} MiB; {remedy}"
+    )]
+    TooLittleMemory {
+        /// Slots asked for.
+        batch: usize,
+        /// What they need.
+        needed_mib: u64,
+        /// What the device has.
+        total_mib: u64,
+        /// What would fit.
+        remedy: String,
+    },
 }
 
-/// What is known of a backend, for a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
-    /// The backend.
-    pub backend: Backend,
-    /// Whether this program was built with it.
-    pub built_in: bool,
-    /// Names of the devices found; empty where it is not built in.
-    pub devices: Vec<String>,
+/// What a device is and can do; see [`inspect`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// The name that [`parse`] knows it by.
+    pub name: String,
+    /// What the device calls itself, where it does.
+    pub product: Option<String>,
+    /// Its memory, where that is known.
+    pub memory: Option<Memory>,
+    /// What came of a tiny computation in each number type.
+    pub compute: Vec<Trial>,
+    /// The number type to compute in: the best that passed.
+    pub default_compute: ComputeType,
 }
+
+/// Tries a device out: a tiny computation in each number type, compared with the host's.
+pub fn inspect(name: &str, device: &Device) -> Inspected {
+    let compute = trials(device);
+    Inspected {
+        name: name.to_owned(),
+        product: device_name(device),
+        memory: memory(device),
+        default_compute: probe::best_of(&compute, is_flex(device)),
+        compute,
+    }
+}
+
+/// Every device of a backend with its name.
+pub fn found(backend: Backend) -> Vec<(String, Device)> {
+    backend.found_named()
+}
+
+/// GPUs of one kind that are looked for.
+const MOST_OF_A_KIND: usize = 16;
 
 /// Which device of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +258,7 @@ impl Backend {
                 _ => return Vec::new(),
             };
             // The CUDA and HIP loaders panic where the driver's library is missing.
-            std::panic::catch_unwind(|| Device::enumerate(kind).into_iter().collect())
-                .unwrap_or_default()
+            probe::quietly(|| Device::enumerate(kind).into_iter().collect()).unwrap_or_default()
         }
         #[cfg(not(any(
             feature = "flex",
@@ -213,15 +271,40 @@ impl Backend {
         Vec::new()
     }
 
-    /// Names of the devices found, in the order of their numbers.
-    fn found_names(self) -> Vec<String> {
-        let describe = |(index, device): (usize, Device)| match self {
-            Self::Flex => "flex".to_owned(),
-            Self::Cuda | Self::Rocm => format!("{}:{index}", self.name()),
-            // Which kind of GPU it is, the backend says in its own words.
-            _ => format!("{} {device:?}", self.name()),
+    /// The devices found, with the names that [`parse`] knows them by, in the order of their numbers.
+    fn found_named(self) -> Vec<(String, Device)> {
+        let name = |(index, device): (usize, Device)| match self {
+            Self::Flex => ("flex".to_owned(), device),
+            Self::Cuda | Self::Rocm => (format!("{}:{index}", self.name()), device),
+            _ => (self.graphics_name(&device), device),
         };
-        self.found().into_iter().enumerate().map(describe).collect()
+        self.found().into_iter().enumerate().map(name).collect()
+    }
+
+    /// Which kind of GPU it is, the backend doesn't tell: all names are tried.
+    fn graphics_name(self, device: &Device) -> String {
+        let kinds = [
+            ("", Which::Nth as fn(usize) -> Which),
+            ("integrated:", Which::Integrated),
+            ("virtual:", Which::Virtual),
+        ];
+        for (prefix, kind) in kinds {
+            for index in 0..MOST_OF_A_KIND {
+                if self.open(kind(index)).as_ref() == Some(device) {
+                    return format!("{}:{prefix}{index}", self.name());
+                }
+            }
+        }
+        match self.open(Which::Cpu).as_ref() == Some(device) {
+            true => format!("{}:cpu", self.name()),
+            // Of a kind that the driver doesn't say: the backend's default reaches it.
+            false => self.name().to_owned(),
+        }
+    }
+
+    fn found_names(self) -> Vec<String> {
+        let named = self.found_named();
+        named.into_iter().map(|(name, _)| name).collect()
     }
 }
 
@@ -323,6 +406,16 @@ pub fn choose(name: Option<&str>) -> Result<Device, DeviceError> {
     name.map_or_else(from_env, parse)
 }
 
+/// The name by which [`choose`] chooses.
+pub fn chosen_name(name: Option<&str>) -> String {
+    let default = || Backend::default_built_in().unwrap_or(Backend::Flex).name();
+    match (name, std::env::var(VARIABLE)) {
+        (Some(name), _) => name.to_owned(),
+        (None, Ok(name)) if !name.is_empty() => name,
+        _ => default().to_owned(),
+    }
+}
+
 /// Whether a device is the CPU backend, which computes fastest in f32.
 #[allow(unused_variables)] // Where flex is not built in, no device is it.
 pub fn is_flex(device: &Device) -> bool {
@@ -330,18 +423,6 @@ pub fn is_flex(device: &Device) -> bool {
     return *device == Device::flex();
     #[cfg(not(feature = "flex"))]
     false
-}
-
-/// All backends: whether each was built in, and what was found of it.
-pub fn list() -> Vec<Listed> {
-    Backend::ALL
-        .into_iter()
-        .map(|backend| Listed {
-            backend,
-            built_in: backend.is_built_in(),
-            devices: backend.found_names(),
-        })
-        .collect()
 }
 
 fn built_in() -> String {
@@ -403,14 +484,10 @@ mod tests {
     fn flex_is_always_found() {
         assert_eq!(parse("flex").ok(), Some(Device::flex()));
         assert!(is_flex(&Device::flex()));
-        let listed = list();
-        assert_eq!(listed.len(), Backend::ALL.len());
-        assert_eq!(listed[0].devices, ["flex"]);
-        assert!(
-            listed
-                .iter()
-                .all(|entry| entry.built_in || entry.devices.is_empty())
-        );
+        assert_eq!(found(Backend::Flex), [("flex".to_owned(), Device::flex())]);
+        for backend in Backend::ALL {
+            assert!(backend.is_built_in() || found(backend).is_empty());
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@
 //! `metal`, `rocm`, `vulkan`, `wgpu`. Several can be built in; [`device::parse`] chooses at run time. `draw` adds pictures.
 #![warn(missing_docs)]
 
+pub mod bench;
+pub mod conformance;
 pub mod device;
 #[cfg(feature = "draw")]
 pub mod draw;

@@ -2,17 +2,21 @@
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use hrm::device;
+use hrm::device::{self, Inspected};
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
 
-/// List what can compute: what was built in and what was found.
+/// List what can compute: what was built in, what was found, its memory, and the number types that work.
+///
+/// A number type works if a tiny computation in it gives what the host makes of it. The first one marked is what a published
+/// recipe computes in on that device.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
   hrm devices
+  hrm devices --json
   cargo install hrm-cli --no-default-features --features vulkan")]
 pub(crate) struct Args {}
 
@@ -21,26 +25,64 @@ pub(crate) struct Args {}
 struct Line {
     name: &'static str,
     built_in: bool,
-    found: Vec<String>,
+    found: Vec<Inspected>,
     default: bool,
 }
 
 pub(crate) fn run(_: &Args, console: &Console) -> Result<Outcome> {
     let default = device::Backend::default_built_in();
-    for entry in device::list() {
+    for backend in device::Backend::ALL {
+        let found = device::found(backend);
+        let found = found
+            .iter()
+            .map(|(name, device)| device::inspect(name, device));
         let line = Line {
-            name: entry.backend.name(),
-            built_in: entry.built_in,
-            found: entry.devices,
-            default: default == Some(entry.backend),
+            name: backend.name(),
+            built_in: backend.is_built_in(),
+            found: found.collect(),
+            default: default == Some(backend),
         };
-        let state = match (line.built_in, line.found.as_slice()) {
-            (false, _) => format!("not built in (--features {})", line.name),
-            (true, []) => "built in, no device found".to_owned(),
-            (true, found) => found.join(", "),
-        };
-        let mark = if line.default { "  (default)" } else { "" };
-        console.result(&line, format_args!("{:<7} {state}{mark}", line.name))?;
+        console.result(&line, describe(&line))?;
     }
     Ok(Outcome::Done)
+}
+
+fn describe(line: &Line) -> String {
+    let mark = if line.default { "  (default)" } else { "" };
+    let state = match (line.built_in, line.found.as_slice()) {
+        (false, _) => format!("not built in (--features {})", line.name),
+        (true, []) => "built in, no device found (is the driver installed?)".to_owned(),
+        (true, found) => {
+            let mut text = "built in".to_owned() + mark;
+            for device in found {
+                text += "\n";
+                text += &describe_device(device);
+            }
+            return format!("{:<7} {text}", line.name);
+        }
+    };
+    format!("{:<7} {state}{mark}", line.name)
+}
+
+fn describe_device(device: &Inspected) -> String {
+    let mut parts = vec![format!("  {}", device.name)];
+    parts.extend(device.product.clone());
+    if let Some(memory) = device.memory {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        parts.push(format!(
+            "{:.1} of {:.1} GiB free",
+            gib(memory.free),
+            gib(memory.total)
+        ));
+    }
+    let types = device.compute.iter().map(|trial| {
+        let name = device::compute_name(trial.compute);
+        match (trial.works, trial.compute == device.default_compute) {
+            (true, true) => format!("{name} (default)"),
+            (true, false) => name.to_owned(),
+            (false, _) => format!("no {name}: {}", trial.reason),
+        }
+    });
+    parts.push(types.collect::<Vec<_>>().join(", "));
+    parts.join("; ")
 }

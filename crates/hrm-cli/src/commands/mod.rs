@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub(crate) mod analyze;
+pub(crate) mod bench;
 pub(crate) mod conformance;
 pub(crate) mod data;
 pub(crate) mod devices;

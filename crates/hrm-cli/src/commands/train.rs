@@ -311,10 +311,14 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
         .settings
         .iter()
         .any(|setting| setting.key == "model.compute" || setting.key == "model");
-    if device::is_flex(device) && config.model.compute != ComputeType::F32 && !chosen {
-        console.note("computing in f32: a CPU is slow at bf16 (--set model.compute=bf16 asks for it all the same)");
-        config.model.compute = ComputeType::F32;
+    if config.model.compute != ComputeType::F32 && !chosen {
+        // The recipe's type is that of a GPU that has it.
+        config.model.compute = device::best_compute(device);
+        if config.model.compute == ComputeType::F32 {
+            console.note("computing in f32, the device's best type (--set model.compute=bf16 asks for bf16 all the same)");
+        }
     }
+    device::check_training(device, &config)?;
     let file = RunFile {
         preset: preset.map(|preset| preset.name.to_owned()),
         data: std::path::absolute(data)
@@ -426,6 +430,7 @@ fn clear(out: &Path) -> Result<()> {
 
 fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
     let file = RunFile::read(dir)?;
+    device::check_training(device, &file.config)?;
     let data = args.data.as_deref().unwrap_or(&file.data);
     let set = PuzzleSet::load(data, "train").with_context(|| {
         format!(

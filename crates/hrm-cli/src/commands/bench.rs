@@ -1,0 +1,228 @@
+//! `hrm bench`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args as Arguments, ValueEnum};
+use hrm::bench::{Bench, Compared, Report, Row};
+use hrm::prelude::*;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::console::Console;
+use crate::files::check_free;
+
+/// Time training steps, inference segments, adaptive inference and the drawing of batches.
+///
+/// A row is MODEL/WHAT/COMPUTE/BATCH, WHAT one of train, segment, adaptive, data. Beside its rate in counted operations stands its
+/// share of the largest matrix product rate that the device reaches in the same run. With several devices the rows of each
+/// follow one another.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm bench --only hrm-sudoku-1k/ --markdown
+  hrm bench --device cuda:0 --device flex --only /train/ --to now.json
+  hrm bench --device cuda:0 --compare before.json --against twin.json")]
+pub(crate) struct Args {
+    /// What computes, may be given several times; HRM_DEVICE where it is not given.
+    #[arg(long, value_name = "D")]
+    device: Vec<String>,
+    /// Only rows with this in their names.
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Number type; the device's best where it is not given.
+    #[arg(long, value_enum)]
+    compute: Option<Compute>,
+    /// Slots; of each model its own number where it is not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    batch: Option<u32>,
+    /// Calls that count.
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// Calls before the clock starts.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warm_up: u32,
+    /// List the names of the rows and time nothing.
+    #[arg(long)]
+    list: bool,
+    /// Print Markdown tables.
+    #[arg(long)]
+    markdown: bool,
+    /// Write the report as JSON, as docs/results/README.md defines it; of one device only.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Overwrite that file.
+    #[arg(long)]
+    force: bool,
+    /// An earlier report: print how many times as fast each row is now.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// A report of the PyTorch twin: print the ratios to it.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Compute {
+    F32,
+    Bf16,
+    F16,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "bench_row")]
+struct RowLine<'a> {
+    device: &'a str,
+    #[serde(flatten)]
+    row: &'a Row,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "bench_ratio")]
+struct RatioLine<'a> {
+    device: &'a str,
+    /// The file compared with.
+    with: &'a Path,
+    #[serde(flatten)]
+    compared: &'a Compared,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "bench_name")]
+struct NameLine<'a> {
+    device: &'a str,
+    name: &'a str,
+}
+
+pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    let devices: Vec<Option<&str>> = match args.device.as_slice() {
+        [] => vec![None],
+        names => names.iter().map(|name| Some(name.as_str())).collect(),
+    };
+    if let Some(path) = &args.to {
+        if devices.len() > 1 {
+            bail!(
+                "--to writes the report of one device; expected one --device, found {}",
+                devices.len()
+            );
+        }
+        check_free(path, args.force)?;
+    }
+    // All that can be wrong is found before anything is timed.
+    let others = [&args.compare, &args.against]
+        .into_iter()
+        .flatten()
+        .map(|path| Ok((path.as_path(), read(path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let benches = devices
+        .into_iter()
+        .map(|name| prepare(name, args))
+        .collect::<Result<Vec<_>>>()?;
+    for (name, bench) in &benches {
+        if args.list {
+            for row in bench.rows() {
+                console.result(
+                    &NameLine {
+                        device: name,
+                        name: &row,
+                    },
+                    &row,
+                )?;
+            }
+            continue;
+        }
+        one(name, bench, args, &others, console)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn prepare(name: Option<&str>, args: &Args) -> Result<(String, Bench)> {
+    let mut bench = Bench::on(name)?;
+    bench.only.clone_from(&args.only);
+    bench.compute = args.compute.map(|compute| match compute {
+        Compute::F32 => ComputeType::F32,
+        Compute::Bf16 => ComputeType::Bf16,
+        Compute::F16 => ComputeType::F16,
+    });
+    bench.batch = args.batch.map(|batch| batch as usize);
+    (bench.repeats, bench.warm_up) = (args.repeats as usize, args.warm_up as usize);
+    Ok((hrm::device::chosen_name(name), bench))
+}
+
+fn one(
+    name: &str,
+    bench: &Bench,
+    args: &Args,
+    others: &[(&Path, Report)],
+    console: &Console,
+) -> Result<()> {
+    let bar = console.spinner("matrix products");
+    let mut said = Ok(());
+    let report = bench.run(|row| {
+        bar.set_message(row.name.clone());
+        if said.is_ok() && !args.markdown {
+            said = bar.suspend(|| console.result(&RowLine { device: name, row }, describe(row)));
+        }
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    said?;
+    for skipped in &report.skipped {
+        console.note(format_args!("left out: {skipped}"));
+    }
+    if args.markdown {
+        console.text(report.markdown())?;
+    }
+    if let Some(path) = &args.to {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for (with, other) in others {
+        let compared = report.against(other);
+        if compared.is_empty() {
+            console.note(format_args!("{}: none of these rows", with.display()));
+        }
+        for compared in &compared {
+            let line = RatioLine {
+                device: name,
+                with,
+                compared,
+            };
+            let text = format!(
+                "{:<34} {:>10.2} ms, {:>10.2} ms in {}: {:.2} times as fast",
+                compared.name,
+                compared.ms,
+                compared.other_ms,
+                with.display(),
+                compared.speed
+            );
+            console.result(&line, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Report> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is no report of a benchmark", path.display()))
+}
+
+fn describe(row: &Row) -> String {
+    let mut text = format!(
+        "{:<34} {:>10.2} ms {:>10.1} samples/s",
+        row.name, row.ms, row.samples_per_s
+    );
+    if let Some(rate) = row.gflops {
+        text += &format!(" {rate:>9.1} GFLOP/s");
+    }
+    if let Some(share) = row.share {
+        text += &format!(" {:>4.0}%", 100.0 * share);
+    }
+    if let Some(memory) = row.memory_mib {
+        text += &format!(" {memory:>7.0} MiB");
+    }
+    text
+}

@@ -1,0 +1,324 @@
+//! Times what a model spends its time in, on any device: training steps, inference segments, adaptive inference, the drawing of
+//! batches. `hrm bench` and `cargo bench` are this.
+//!
+//! A row is named `MODEL/WHAT/COMPUTE/BATCH`, as `docs/results/README.md` defines it; reports are compared by these names. Each
+//! row stands beside the largest rate of a matrix product that the same device reaches in the same run.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use hrm::bench::Bench;
+//!
+//! let mut bench = Bench::on(Some("flex"))?;
+//! bench.only = Some("hrm-sudoku-1k".to_owned());
+//! let report = bench.run(|row| println!("{} {:.1} ms", row.name, row.ms))?;
+//! println!("{}", report.markdown());
+//! # Ok(())
+//! # }
+//! ```
+
+mod model;
+mod report;
+
+use std::time::Instant;
+
+use burn::tensor::{DType, Device, Distribution, Tensor};
+use hrm_core::ComputeType;
+
+pub use model::{MODELS, What};
+pub use report::{Compared, Machine, Matmul, Report, Row};
+
+use crate::device::{self, DeviceError, Footprint, compute_name, is_flex};
+use model::{Case, Work};
+
+/// Why a benchmark could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// No row has such a name.
+    #[error("no row has `{pattern}` in its name; the rows are {rows}")]
+    NoRow {
+        /// What was asked for.
+        pattern: String,
+        /// The rows there are.
+        rows: String,
+    },
+    /// The device is not there, or not up to it.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A model or its data could not be made.
+    #[error(transparent)]
+    Train(#[from] hrm_train::TrainError),
+    /// The device failed at a row.
+    #[error("{row}: the device failed: {reason}")]
+    Failed {
+        /// The row.
+        row: String,
+        /// The backend's words.
+        reason: String,
+    },
+}
+
+/// What to time, and how often.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    name: String,
+    device: Device,
+    /// Only rows with this in their names.
+    pub only: Option<String>,
+    /// Number type; the device's best where none is given.
+    pub compute: Option<ComputeType>,
+    /// Slots; of each model its own number where none is given.
+    pub batch: Option<usize>,
+    /// Calls that count, at least 1.
+    pub repeats: usize,
+    /// Calls before the clock starts, in which kernels are compiled and chosen.
+    pub warm_up: usize,
+}
+
+impl Bench {
+    /// On the device of a name, or the default one: 7 repeats after 2 calls.
+    ///
+    /// # Errors
+    /// As [`device::parse`].
+    pub fn on(name: Option<&str>) -> Result<Self, BenchError> {
+        Ok(Self {
+            device: device::choose(name)?,
+            name: device::chosen_name(name),
+            only: None,
+            compute: None,
+            batch: None,
+            repeats: 7,
+            warm_up: 2,
+        })
+    }
+
+    /// The names of the rows that would be timed.
+    pub fn rows(&self) -> Vec<String> {
+        self.cases().iter().map(Case::name).collect()
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let compute = self
+            .compute
+            .unwrap_or_else(|| device::best_compute(&self.device));
+        let cases = MODELS.iter().flat_map(|model| {
+            What::ALL.map(|what| Case {
+                model,
+                what,
+                compute,
+                batch: self.batch.unwrap_or(match is_flex(&self.device) {
+                    true => model.cpu_batch,
+                    false => model.gpu_batch,
+                }),
+            })
+        });
+        let wanted = |case: &Case| {
+            let wanted = |pattern: &String| case.name().contains(pattern.as_str());
+            self.only.as_ref().is_none_or(wanted)
+        };
+        cases.filter(wanted).collect()
+    }
+
+    /// Times the rows one after the other, each told to `done` as soon as it is timed. A row that the device has not the memory
+    /// for is left out, and the report says so.
+    ///
+    /// # Errors
+    /// If no row has the name asked for, the device can't compute in the type, or fails.
+    pub fn run(&self, mut done: impl FnMut(&Row)) -> Result<Report, BenchError> {
+        let cases = self.cases();
+        let Some(first) = cases.first() else {
+            let all = Self {
+                only: None,
+                ..self.clone()
+            };
+            return Err(BenchError::NoRow {
+                pattern: self.only.clone().unwrap_or_default(),
+                rows: all.rows().join(", "),
+            });
+        };
+        device::check_compute(&self.device, first.compute)?;
+        let matmuls = self.matmuls(&cases, first.compute)?;
+        let best = matmuls
+            .iter()
+            .map(|matmul| matmul.gflops)
+            .fold(0.0, f64::max);
+        let (mut rows, mut skipped) = (Vec::new(), Vec::new());
+        for case in &cases {
+            match self.row(case, best) {
+                Ok(row) => {
+                    done(&row);
+                    rows.push(row);
+                }
+                Err(BenchError::Device(error @ DeviceError::TooLittleMemory { .. })) => {
+                    skipped.push(format!("{}: {error}", case.name()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Report {
+            program: Some(format!("hrm {}", env!("CARGO_PKG_VERSION"))),
+            date: Some(humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()),
+            machine: Machine::this(&self.device),
+            device: self.name.clone(),
+            versions: report::versions(),
+            matmul_gflops: Some(best),
+            matmuls,
+            rows,
+            skipped,
+        })
+    }
+
+    fn row(&self, case: &Case, best: f64) -> Result<Row, BenchError> {
+        let failed = |reason: String| BenchError::Failed {
+            row: case.name(),
+            reason,
+        };
+        let config = case.config()?;
+        let footprint = match case.what {
+            What::Train => Footprint::training(&config, is_flex(&self.device)),
+            What::Segment | What::Adaptive => {
+                Footprint::inference(&config.model, is_flex(&self.device))
+            }
+            What::Data => Footprint {
+                fixed: 0,
+                per_slot: 0,
+            },
+        };
+        device::check_memory(&self.device, footprint, case.batch)?;
+        report::forget_peak();
+        let mut work = Work::prepare(case, config, &self.device)?;
+        let times = self.times(|| work.call()).map_err(failed)?;
+        let memory = report::peak_mib(&self.device);
+        let seconds = times[times.len() / 2];
+        let ms = |seconds: f64| seconds * 1e3;
+        let flops = work.flops();
+        let gflops = flops.map(|flops| flops / seconds * 1e-9);
+        Ok(Row {
+            name: case.name(),
+            model: case.model.name.to_owned(),
+            what: case.what,
+            compute: case.compute,
+            batch: case.batch,
+            ms: ms(seconds),
+            ms_min: times.first().copied().map(ms),
+            ms_max: times.last().copied().map(ms),
+            repeats: Some(times.len()),
+            samples_per_s: case.batch as f64 / seconds,
+            gflops,
+            share: gflops.filter(|_| best > 0.0).map(|rate| rate / best),
+            memory_mib: memory.filter(|_| case.what != What::Data),
+        })
+    }
+
+    /// The rates of matrix products `[m, k] x [k, n]`: two square sizes and the models' own.
+    fn matmuls(&self, cases: &[Case], compute: ComputeType) -> Result<Vec<Matmul>, BenchError> {
+        let mut shapes = vec![[2048, 2048, 2048], [4096, 4096, 4096]];
+        for case in cases.iter().filter(|case| case.what != What::Data) {
+            let model = case.config()?.model;
+            let (d, positions) = (model.hidden_size, case.batch * model.total_len());
+            let inner = model.swiglu_width(d);
+            shapes.extend([[positions, d, 2 * inner], [positions, inner, d]]);
+        }
+        shapes.sort_unstable();
+        shapes.dedup();
+        let measure = |[m, k, n]: [usize; 3]| {
+            let random = |shape: [usize; 2]| {
+                Tensor::<2>::random(shape, Distribution::Default, &self.device).cast(dtype(compute))
+            };
+            let (a, b) = (random([m, k]), random([k, n]));
+            let times = self
+                .times(|| {
+                    let _product = a.clone().matmul(b.clone());
+                    Ok(())
+                })
+                .map_err(|reason| BenchError::Failed {
+                    row: format!("matmul {m} x {k} x {n}"),
+                    reason,
+                })?;
+            let seconds = times[times.len() / 2];
+            Ok(Matmul {
+                m,
+                k,
+                n,
+                compute,
+                ms: seconds * 1e3,
+                gflops: 2e-9 * m as f64 * k as f64 * n as f64 / seconds,
+            })
+        };
+        shapes.into_iter().map(measure).collect()
+    }
+
+    /// Seconds of the calls that count, sorted, the device's work included.
+    fn times(&self, mut call: impl FnMut() -> Result<(), String>) -> Result<Vec<f64>, String> {
+        let wait = || self.device.sync().map_err(|error| error.to_string());
+        let mut times = Vec::new();
+        for repeat in 0..self.warm_up + self.repeats.max(1) {
+            wait()?;
+            let start = Instant::now();
+            call()?;
+            wait()?;
+            if repeat >= self.warm_up {
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    }
+}
+
+impl Case {
+    fn name(&self) -> String {
+        format!(
+            "{}/{}/{}/{}",
+            self.model.name,
+            self.what.name(),
+            compute_name(self.compute),
+            self.batch
+        )
+    }
+}
+
+fn dtype(compute: ComputeType) -> DType {
+    match compute {
+        ComputeType::F32 => DType::F32,
+        ComputeType::Bf16 => DType::BF16,
+        ComputeType::F16 => DType::F16,
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_row_is_timed_and_named() {
+        let mut bench = Bench::on(Some("flex")).unwrap();
+        bench.only = Some("trm-small/".to_owned());
+        bench.batch = Some(2);
+        (bench.repeats, bench.warm_up) = (1, 0);
+        let names: Vec<String> = ["train", "segment", "adaptive", "data"]
+            .map(|what| format!("trm-small/{what}/f32/2"))
+            .into();
+        assert_eq!(bench.rows(), names);
+        let mut told = Vec::new();
+        let report = bench.run(|row| told.push(row.name.clone())).unwrap();
+        assert_eq!(told, names);
+        for row in &report.rows {
+            assert!(row.ms > 0.0 && row.samples_per_s > 0.0, "{row:?}");
+            assert_eq!(row.gflops.is_some(), row.what != What::Data, "{row:?}");
+        }
+        assert!(report.matmuls.iter().any(|matmul| matmul.m == 4096));
+    }
+
+    #[test]
+    fn a_row_that_does_not_exist_is_named() {
+        let mut bench = Bench::on(Some("flex")).unwrap();
+        bench.only = Some("sudouk".to_owned());
+        let error = bench.run(|_| ()).unwrap_err().to_string();
+        assert!(
+            error.contains("`sudouk`") && error.contains("hrm-sudoku-1k/train/f32/8"),
+            "{error}"
+        );
+    }
+}

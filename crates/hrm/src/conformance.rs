@@ -1,0 +1,507 @@
+//! Holds a device against the CPU, part by part: the same inputs, the same weights, the same draws, computed by `flex` in f32 and
+//! by the device in the number type asked for.
+//!
+//! The traces of the reference programs ([`crate::train::conformance`]) say whether the CPU computes what the papers' programs
+//! do; this says whether a device computes what the CPU does. Where the device is the CPU itself, its fused operations are
+//! held against the plain ones.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use hrm::conformance::{Suite, SuiteSize};
+//!
+//! let device = hrm::device::parse("wgpu")?;
+//! for row in Suite::new(SuiteSize::Small).run(&device, |_| ())? {
+//!     println!("{:<50} {:.1e} of {:.0e}", row.quantity, row.largest_error, row.tolerance);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod parts;
+mod training;
+
+use burn::tensor::{DType, Device};
+use hrm_core::ComputeType;
+use hrm_train::conformance::Comparison;
+use serde::{Deserialize, Serialize};
+
+use crate::device::is_flex;
+
+/// Why a device could not be held against the CPU. An error beyond its tolerance is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConformanceError {
+    /// There is nothing to compare with.
+    #[error("the parts are compared with the CPU's: build with `--features flex`")]
+    NoReference,
+    /// A type for which there is no tolerance.
+    #[error("the parts are compared in f32 or bf16, not in {found}")]
+    Compute {
+        /// The type asked for.
+        found: &'static str,
+    },
+    /// A name that is no part.
+    #[error("no part has `{wanted}` in its name; the parts are {known}")]
+    UnknownPart {
+        /// What was asked for.
+        wanted: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The device failed.
+    #[error("{part}: the device failed: {reason}")]
+    Device {
+        /// What was computed.
+        part: &'static str,
+        /// The backend's words.
+        reason: String,
+    },
+    /// A model or a training could not be made.
+    #[error(transparent)]
+    Train(#[from] hrm_train::TrainError),
+    /// A puzzle could not be answered.
+    #[error(transparent)]
+    Reason(#[from] hrm_act::ReasonError),
+}
+
+/// How large the tensors are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuiteSize {
+    /// Width 64 and 4x4 Sudoku: minutes on a software GPU.
+    #[default]
+    Small,
+    /// The published Sudoku models with 1 x 2 cycles, for a GPU; the CPU takes minutes for its side.
+    Published,
+}
+
+/// What is compared, and in what.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    size: SuiteSize,
+    compute: ComputeType,
+    only: Option<String>,
+}
+
+/// A part: what it computes is compared quantity by quantity.
+struct Part {
+    name: &'static str,
+    run: fn(&Setting) -> Result<Vec<Quantity>, ConformanceError>,
+}
+
+/// In what a part is to be computed.
+struct Setting {
+    /// Name of the part, for errors.
+    part: &'static str,
+    device: Device,
+    compute: ComputeType,
+    size: SuiteSize,
+    /// Out of plain Burn operations, where there are others.
+    plain: bool,
+}
+
+/// A result of a part.
+struct Quantity {
+    /// What it is; results of one name are reported as one, by their largest error.
+    name: &'static str,
+    values: Vec<f32>,
+    measure: Measure,
+}
+
+/// What the error of a quantity is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measure {
+    /// The largest difference over the largest value expected.
+    Largest,
+    /// The norm of the difference over the norm of what was expected.
+    Norm,
+    /// The share of the values that are not equal.
+    Unequal,
+}
+
+/// The parts in their order.
+const PARTS: &[Part] = &[
+    Part {
+        name: "attention",
+        run: parts::attention,
+    },
+    Part {
+        name: "rope",
+        run: parts::rope,
+    },
+    Part {
+        name: "norm",
+        run: parts::norm,
+    },
+    Part {
+        name: "swiglu",
+        run: parts::swiglu,
+    },
+    Part {
+        name: "stablemax cross-entropy",
+        run: parts::stablemax,
+    },
+    Part {
+        name: "softmax cross-entropy",
+        run: parts::softmax,
+    },
+    Part {
+        name: "AdamAtan2",
+        run: parts::adam_atan2,
+    },
+    Part {
+        name: "sparse SignSGD",
+        run: parts::sparse_sign_sgd,
+    },
+    Part {
+        name: "narrow q head of a batch",
+        run: parts::narrow_q_head,
+    },
+    Part {
+        name: "select and cat of the input",
+        run: parts::select_and_cat,
+    },
+    Part {
+        name: "chain of autotuned products",
+        run: parts::chain_of_products,
+    },
+    Part {
+        name: "segment",
+        run: training::segment,
+    },
+    Part {
+        name: "training step",
+        run: training::step,
+    },
+    Part {
+        name: "50 training steps",
+        run: training::fifty_steps,
+    },
+    Part {
+        name: "adaptive inference",
+        run: training::adaptive,
+    },
+];
+
+/// f32 on another device than the CPU: what its other orders of summation may make of it.
+const F32_TOLERANCE: f64 = 1e-3;
+/// Answers and halts that a rounding may turn over.
+const F32_UNEQUAL: f64 = 0.01;
+
+/// The largest error of bfloat16 against float32 in PyTorch 2.15 on a CPU, by quantity: at the small and at the published size.
+/// Measured by `benches/pytorch/bf16_error.py`, the largest of 4 seeds at the small
+/// size, one seed at the published; a device may have twice as much. What was not measured at the published size has the small one's.
+const PYTORCH_BF16: &[(&str, f64, Option<f64>)] = &[
+    ("attention", 7.79e-03, Some(8.71e-03)),
+    ("attention: gradient", 6.26e-03, Some(7.92e-03)),
+    ("rope", 5.03e-03, Some(5.27e-03)),
+    ("rope: gradient", 5.10e-03, Some(5.09e-03)),
+    ("norm", 5.62e-03, Some(7.71e-03)),
+    ("norm: gradient", 6.12e-03, Some(5.37e-03)),
+    ("swiglu", 9.96e-03, Some(1.25e-02)),
+    ("swiglu: gradient", 9.10e-03, Some(1.18e-02)),
+    ("stablemax cross-entropy", 2.63e-04, Some(5.50e-05)),
+    (
+        "stablemax cross-entropy: gradient",
+        2.18e-03,
+        Some(2.44e-03),
+    ),
+    ("softmax cross-entropy", 6.41e-04, Some(2.00e-04)),
+    ("softmax cross-entropy: gradient", 1.00e-02, Some(5.53e-03)),
+    ("narrow q head of a batch", 4.78e-03, Some(4.14e-03)),
+    (
+        "narrow q head of a batch: gradient",
+        6.35e-03,
+        Some(4.93e-03),
+    ),
+    ("select and cat of the input", 5.53e-03, Some(6.30e-03)),
+    (
+        "select and cat of the input: gradient",
+        1.57e-02,
+        Some(2.79e-02),
+    ),
+    ("chain of autotuned products", 8.18e-03, Some(9.11e-03)),
+    (
+        "chain of autotuned products: gradient",
+        1.30e-02,
+        Some(1.10e-02),
+    ),
+    ("segment: z_h", 1.32e-01, None),
+    ("segment: z_l", 1.10e-01, None),
+    ("segment: logits", 7.52e-02, None),
+    ("segment: q_halt", 7.83e-02, None),
+    ("training step: loss", 4.43e-03, None),
+    ("training step: q_halt", 4.15e-02, None),
+    ("training step: halted", 0.00e+00, None),
+    ("training step: gradients", 7.89e-02, None),
+    ("adaptive inference: segments", 1.25e-01, None),
+    ("adaptive inference: cells", 1.24e-01, None),
+    ("50 training steps: loss", 2.62e-03, None),
+    ("50 training steps: norms of the weights", 4.49e-03, None),
+];
+
+impl Suite {
+    /// All parts in f32.
+    pub fn new(size: SuiteSize) -> Self {
+        Self {
+            size,
+            compute: ComputeType::F32,
+            only: None,
+        }
+    }
+
+    /// In another number type: bf16, against the CPU's f32.
+    #[must_use]
+    pub fn in_type(mut self, compute: ComputeType) -> Self {
+        self.compute = compute;
+        self
+    }
+
+    /// Only the parts with `pattern` in their names.
+    #[must_use]
+    pub fn only(mut self, pattern: &str) -> Self {
+        self.only = Some(pattern.to_owned());
+        self
+    }
+
+    /// Runs the parts; `done` is told the name of each before it is computed.
+    ///
+    /// # Errors
+    /// If `flex` isn't built in, nothing has the name asked for, or a device fails. A panic in a backend is such a failure.
+    pub fn run(
+        &self,
+        device: &Device,
+        mut begin: impl FnMut(&str),
+    ) -> Result<Vec<Comparison>, ConformanceError> {
+        if self.compute == ComputeType::F16 {
+            return Err(ConformanceError::Compute {
+                found: crate::device::compute_name(self.compute),
+            });
+        }
+        let reference = reference().ok_or(ConformanceError::NoReference)?;
+        let wanted = |part: &&Part| {
+            let wanted = |pattern: &String| part.name.contains(pattern.as_str());
+            self.only.as_ref().is_none_or(wanted)
+        };
+        let parts: Vec<&Part> = PARTS.iter().filter(wanted).collect();
+        if parts.is_empty() {
+            let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+            return Err(ConformanceError::UnknownPart {
+                wanted: self.only.clone().unwrap_or_default(),
+                known: names.join(", "),
+            });
+        }
+        let mut rows = Vec::new();
+        for part in parts {
+            begin(part.name);
+            let compute = |device: &Device, compute, plain| {
+                let setting = Setting {
+                    part: part.name,
+                    device: device.clone().without_autodiff(),
+                    compute,
+                    size: self.size,
+                    plain,
+                };
+                guarded(part, &setting)
+            };
+            let expected = compute(&reference, ComputeType::F32, true)?;
+            let found = compute(device, self.compute, false)?;
+            self.compare(part, &found, &expected, is_flex(device), &mut rows);
+        }
+        Ok(rows)
+    }
+
+    fn compare(
+        &self,
+        part: &Part,
+        found: &[Quantity],
+        expected: &[Quantity],
+        itself: bool,
+        rows: &mut Vec<Comparison>,
+    ) {
+        let first = rows.len();
+        for (found, expected) in found.iter().zip(expected) {
+            let error = error(found, expected);
+            let quantity = match found.name {
+                "" => part.name.to_owned(),
+                name => format!("{}: {name}", part.name),
+            };
+            match rows[first..]
+                .iter_mut()
+                .find(|row| row.quantity == quantity)
+            {
+                Some(row) if error.is_nan() || error > row.largest_error => {
+                    row.largest_error = error
+                }
+                Some(_) => {}
+                None => rows.push(Comparison {
+                    tolerance: self.tolerance(&quantity, found.measure),
+                    largest_error: error,
+                    note: match (found.measure, itself && self.compute == ComputeType::F32) {
+                        (Measure::Unequal, _) => "share of unequal values".to_owned(),
+                        (_, true) => "the CPU against itself".to_owned(),
+                        _ => String::new(),
+                    },
+                    quantity,
+                }),
+            }
+        }
+    }
+
+    /// The tolerance of a quantity; of bf16 twice PyTorch's error, or that of f32 where PyTorch computes it in f32 too.
+    fn tolerance(&self, quantity: &str, measure: Measure) -> f64 {
+        let f32 = match measure {
+            Measure::Unequal => F32_UNEQUAL,
+            Measure::Largest | Measure::Norm => F32_TOLERANCE,
+        };
+        let bf16 = PYTORCH_BF16.iter().find(|(name, ..)| *name == quantity);
+        match (self.compute, bf16, self.size) {
+            (ComputeType::Bf16, Some((_, small, _)), SuiteSize::Small) => f32.max(2.0 * small),
+            (ComputeType::Bf16, Some((_, small, published)), SuiteSize::Published) => {
+                f32.max(2.0 * published.unwrap_or(*small))
+            }
+            _ => f32,
+        }
+    }
+}
+
+/// The device that all others are held against.
+fn reference() -> Option<Device> {
+    #[cfg(feature = "flex")]
+    return Some(Device::flex());
+    #[cfg(not(feature = "flex"))]
+    None
+}
+
+/// A backend that can't do something panics, on its own thread or on ours.
+fn guarded(part: &Part, setting: &Setting) -> Result<Vec<Quantity>, ConformanceError> {
+    let run = std::panic::AssertUnwindSafe(|| (part.run)(setting));
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(ConformanceError::Device {
+            part: setting.part,
+            reason: text.unwrap_or_else(|| "it panicked".to_owned()),
+        })
+    })
+}
+
+/// NaN where a value is missing or no number.
+fn error(found: &Quantity, expected: &Quantity) -> f64 {
+    if found.values.len() != expected.values.len() {
+        return f64::NAN;
+    }
+    let pairs = || {
+        let pairs = found.values.iter().zip(&expected.values);
+        pairs.map(|(&a, &b)| (f64::from(a), f64::from(b)))
+    };
+    let largest = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold(0.0, |largest: f64, value| {
+            match value.is_nan() || largest.is_nan() {
+                true => f64::NAN,
+                false => largest.max(value),
+            }
+        })
+    };
+    let over = |difference: f64, size: f64| match size > 0.0 {
+        true => difference / size,
+        false => difference,
+    };
+    match found.measure {
+        Measure::Largest => over(
+            largest(&mut pairs().map(|(a, b)| (a - b).abs())),
+            largest(&mut pairs().map(|(_, b)| b.abs())),
+        ),
+        Measure::Norm => over(
+            pairs().map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt(),
+            pairs().map(|(_, b)| b.powi(2)).sum::<f64>().sqrt(),
+        ),
+        Measure::Unequal => {
+            let unequal = pairs().filter(|(a, b)| a != b).count();
+            unequal as f64 / found.values.len().max(1) as f64
+        }
+    }
+}
+
+impl Setting {
+    fn dtype(&self) -> DType {
+        match self.compute {
+            ComputeType::F32 => DType::F32,
+            ComputeType::Bf16 => DType::BF16,
+            ComputeType::F16 => DType::F16,
+        }
+    }
+
+    fn device_error(&self, error: impl std::fmt::Display) -> ConformanceError {
+        ConformanceError::Device {
+            part: self.part,
+            reason: error.to_string(),
+        }
+    }
+
+    /// The values of a tensor as a result.
+    fn read<const D: usize>(
+        &self,
+        name: &'static str,
+        measure: Measure,
+        tensor: burn::tensor::Tensor<D>,
+    ) -> Result<Quantity, ConformanceError> {
+        let values = tensor
+            .without_autodiff()
+            .cast(DType::F32)
+            .try_into_vec_as::<f32>()
+            .map_err(|error| self.device_error(error))?;
+        Ok(Quantity {
+            name,
+            values,
+            measure,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantity(values: &[f32], measure: Measure) -> Quantity {
+        Quantity {
+            name: "",
+            values: values.to_vec(),
+            measure,
+        }
+    }
+
+    #[test]
+    fn errors_by_hand() {
+        let of = |found: &[f32], expected: &[f32], measure| {
+            error(&quantity(found, measure), &quantity(expected, measure))
+        };
+        assert_eq!(of(&[1.0, -4.5], &[1.5, -4.0], Measure::Largest), 0.125);
+        assert_eq!(of(&[3.0, 0.0], &[0.0, 4.0], Measure::Norm), 1.25);
+        assert_eq!(
+            of(
+                &[1.0, 2.0, 3.0, 4.0],
+                &[1.0, 2.0, 3.0, 5.0],
+                Measure::Unequal
+            ),
+            0.25
+        );
+        assert_eq!(of(&[0.5], &[0.0], Measure::Largest), 0.5);
+        assert!(of(&[1.0], &[1.0, 2.0], Measure::Norm).is_nan());
+        assert!(of(&[f32::NAN, 1.0], &[1.0, 1.0], Measure::Largest).is_nan());
+    }
+
+    #[test]
+    fn a_part_that_does_not_exist_is_named() {
+        let error = Suite::new(SuiteSize::Small)
+            .only("atention")
+            .run(&reference().unwrap(), |_| ())
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("attention, rope, norm"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! Whole models: a segment, training steps, adaptive inference.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use hrm_act::{Batch, Carry, HaltRule, Puzzle, Reasoner, ReasonerConfig};
+use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, truncated_normal};
+use hrm_data::PuzzleSet;
+use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_train::{Preset, TrainConfig, TrainError, Trainer};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::{ConformanceError, Measure, Quantity, Setting, SuiteSize};
+
+type Found = Result<Vec<Quantity>, ConformanceError>;
+
+/// The kinds of models, by the presets that train them.
+const MODELS: [&str; 3] = ["hrm-sudoku-1k", "trm-sudoku", "trm-sudoku-mlp"];
+/// Puzzles that adaptive inference answers.
+const PUZZLES: usize = 64;
+
+impl Setting {
+    fn set(&self) -> Result<Arc<PuzzleSet>, ConformanceError> {
+        let size = match self.size {
+            SuiteSize::Small => SudokuSize::Four,
+            SuiteSize::Published => SudokuSize::Nine,
+        };
+        let clues = size.num_cells() / 2;
+        let make = || {
+            let generator = Generator::new(size).with_clues(clues..=clues);
+            PuzzleSet::from_sudoku(&generator.puzzles(PUZZLES, 1)?, size, true)
+        };
+        Ok(Arc::new(make().map_err(TrainError::from)?))
+    }
+
+    fn config(&self, name: &str, set: &PuzzleSet) -> Result<TrainConfig, ConformanceError> {
+        let mut config = Preset::by_name(name)?.config(set);
+        match self.size {
+            SuiteSize::Small => config.model = small(config.model),
+            // Longer recurrences of fresh weights are chaotic: after 3 x 6 cycles bf16 has no digit right, PyTorch's neither.
+            SuiteSize::Published => (config.model.h_cycles, config.model.l_cycles) = (1, 2),
+        }
+        config.model.compute = self.compute;
+        config.batch_size = match self.size {
+            SuiteSize::Small => 6,
+            SuiteSize::Published => 8,
+        };
+        config.act.max_segments = 4;
+        config.schedule.warmup_steps = 10;
+        config.log_every = 1;
+        config.steps = 50;
+        config.seed = 5;
+        Ok(config)
+    }
+}
+
+/// The same kind of model with width 64.
+fn small(model: HrmConfig) -> HrmConfig {
+    HrmConfig {
+        hidden_size: 64,
+        num_heads: 4,
+        levels: match model.levels {
+            Levels::Separate { .. } => Levels::Separate {
+                h_layers: 1,
+                l_layers: 1,
+            },
+            Levels::Shared { .. } => Levels::Shared { layers: 1 },
+        },
+        l_cycles: 2,
+        h_cycles: 2,
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 64,
+            positions: None,
+        }),
+        ..model
+    }
+}
+
+/// Two segments of each kind of model.
+pub(super) fn segment(setting: &Setting) -> Found {
+    let set = setting.set()?;
+    let mut found = Vec::new();
+    for name in MODELS {
+        let config = setting.config(name, &set)?;
+        let model = Hrm::new(&config.model, 3, &setting.device).map_err(TrainError::from)?;
+        let model = decisive(model).frozen();
+        let Some((rows, _)) = set.batches(config.batch_size).next() else {
+            continue;
+        };
+        let batch = Batch::from_host(&rows, &setting.device);
+        let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
+        let mut state = model.initial_state();
+        // A state of one row serves the first segment; the second has a row for each slot.
+        for _ in 0..2 {
+            let output;
+            (state, output) = model.segment(state, x.clone());
+            found.push(setting.read("z_h", Measure::Largest, state.z_h.clone())?);
+            found.push(setting.read("z_l", Measure::Largest, state.z_l.clone())?);
+            found.push(setting.read("logits", Measure::Largest, output.logits)?);
+            found.push(setting.read("q_halt", Measure::Largest, output.q_halt)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The second step of each kind of model, when the slots hold states: loss, gradients, halts, and the weights it leaves.
+pub(super) fn step(setting: &Setting) -> Found {
+    let set = setting.set()?;
+    let mut found = Vec::new();
+    for name in MODELS {
+        let config = setting.config(name, &set)?;
+        let device = setting.device.clone().autodiff();
+        let model = decisive(Hrm::new(&config.model, 3, &device).map_err(TrainError::from)?);
+        let mut batches = set.batches(config.batch_size);
+        let (Some((first, _)), Some((second, _))) = (batches.next(), batches.next()) else {
+            continue;
+        };
+        let first = Batch::from_host(&first, &setting.device);
+        let second = Batch::from_host(&second, &setting.device);
+        let carry = Carry::empty(&model, &first);
+        let before = config.act.step(&model, carry, first, config.batch_size);
+        let step = config
+            .act
+            .step(&model, before.carry, second, config.batch_size);
+        found.push(setting.read("loss", Measure::Largest, step.loss.clone())?);
+        found.push(setting.read("q_halt", Measure::Largest, step.q_halt)?);
+        let halted = step.carry.halted.int().float();
+        found.push(setting.read("halted", Measure::Unequal, halted)?);
+        let mut gradients = step.loss.backward();
+        if let Some(rows) = step.puzzle_rows
+            && let Some(gradient) = rows.grad_remove(&mut gradients)
+        {
+            found.push(setting.read("gradients", Measure::Norm, gradient)?);
+        }
+        for gradient in model.take_gradients(&mut gradients).into_values() {
+            found.push(setting.read("gradients", Measure::Norm, gradient)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Fifty steps of the trainer: the loss of each tenth of them, and the distance that the weights went.
+pub(super) fn fifty_steps(setting: &Setting) -> Found {
+    let set = setting.set()?;
+    let mut found = Vec::new();
+    for name in ["hrm-sudoku-1k", "trm-sudoku-mlp"] {
+        let config = setting.config(name, &set)?;
+        let trainer = Trainer::new(config, set.clone(), &setting.device)?;
+        let start = norm(trainer.state().model.clone());
+        let mut losses = vec![0.0f32; 5];
+        let mut trainer = trainer;
+        for step in 0..50 {
+            if let Some(metrics) = trainer.step()?.metrics {
+                losses[step / 10] += metrics.loss() as f32 / 10.0;
+            }
+        }
+        found.push(Quantity {
+            name: "loss",
+            values: losses,
+            measure: Measure::Largest,
+        });
+        let end = norm(trainer.state().model.clone());
+        found.push(setting.read("norms of the weights", Measure::Norm, end - start)?);
+    }
+    Ok(found)
+}
+
+/// The norm of each weight.
+fn norm(model: Hrm) -> Tensor<1> {
+    let norms = model
+        .weights()
+        .into_iter()
+        .map(|weight| weight.value.square().sum().sqrt());
+    Tensor::cat(norms.collect(), 0)
+}
+
+/// Puzzles thought about until the q head says halt: answers, and segments made.
+pub(super) fn adaptive(setting: &Setting) -> Found {
+    let set = setting.set()?;
+    let mut found = Vec::new();
+    for name in MODELS {
+        let config = setting.config(name, &set)?;
+        let model = Hrm::new(&config.model, 3, &setting.device).map_err(TrainError::from)?;
+        let reasoner = Reasoner::new(
+            &decisive(model),
+            ReasonerConfig {
+                slots: config.batch_size,
+                max_segments: 8,
+                halt: HaltRule::QHalt,
+                trace: false,
+            },
+        )?;
+        let puzzles = (0..set.num_examples().min(PUZZLES)).map(|index| Puzzle {
+            inputs: set.example(index).inputs.into_owned(),
+            puzzle_id: 0,
+        });
+        let mut answers = reasoner.solve(puzzles).collect::<Result<Vec<_>, _>>()?;
+        answers.sort_by_key(|answer| answer.index);
+        let unequal = |name, values| Quantity {
+            name,
+            values,
+            measure: Measure::Unequal,
+        };
+        let segments = answers.iter().map(|answer| answer.segments as f32);
+        found.push(unequal("segments", segments.collect()));
+        let tokens = answers.iter().flat_map(|answer| &answer.tokens);
+        found.push(unequal(
+            "cells",
+            tokens.map(|&token| f32::from(token)).collect(),
+        ));
+    }
+    Ok(found)
+}
+
+/// A fresh q head never halts; this one does, at some puzzles sooner than at others.
+fn decisive(model: Hrm) -> Hrm {
+    model.map_weights(|name, _role, value| {
+        let [count] = value.dims();
+        let random = |std: f64| {
+            let rng = &mut ChaCha8Rng::seed_from_u64(8);
+            let values = truncated_normal(count, std, rng);
+            Tensor::from_floats(values.as_slice(), &value.device())
+        };
+        match name {
+            "q_head.weight" => random(1.5 / (count as f64 / 2.0).sqrt()),
+            "q_head.bias" => random(0.1),
+            _ => value,
+        }
+    })
+}

@@ -1,0 +1,265 @@
+//! What a device can compute in: tried by a tiny computation in each number type, compared with the host's result.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Mutex;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use hrm_core::ComputeType;
+use serde::{Deserialize, Serialize};
+
+use super::{DeviceError, is_flex};
+
+/// A number type tried on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The type.
+    pub compute: ComputeType,
+    /// Whether the result was right.
+    pub works: bool,
+    /// Largest error of the result, relative to its largest value; none where nothing was computed.
+    pub error: Option<f64>,
+    /// Why it doesn't work; empty where it does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// The types that are tried.
+const TYPES: [ComputeType; 3] = [ComputeType::F32, ComputeType::Bf16, ComputeType::F16];
+
+/// The name of a number type, as configurations have it.
+pub fn compute_name(compute: ComputeType) -> &'static str {
+    match compute {
+        ComputeType::F32 => "f32",
+        ComputeType::Bf16 => "bf16",
+        ComputeType::F16 => "f16",
+    }
+}
+
+fn float_type(compute: ComputeType) -> DType {
+    match compute {
+        ComputeType::F32 => DType::F32,
+        ComputeType::Bf16 => DType::BF16,
+        ComputeType::F16 => DType::F16,
+    }
+}
+
+/// Half a unit in the last place of a number near 1.
+fn epsilon(compute: ComputeType) -> f64 {
+    match compute {
+        ComputeType::F32 => f64::from(f32::EPSILON) / 2.0,
+        ComputeType::Bf16 => 1.0 / 256.0,
+        ComputeType::F16 => 1.0 / 2048.0,
+    }
+}
+
+/// Tries f32, bf16 and f16, in this order.
+pub fn trials(device: &Device) -> Vec<Trial> {
+    TYPES.map(|compute| try_compute(device, compute)).into()
+}
+
+/// Tries one type: a matrix product, a square and a root, forwards and back.
+fn try_compute(device: &Device, compute: ComputeType) -> Trial {
+    let failed = |error, reason: String| Trial {
+        compute,
+        works: false,
+        error,
+        reason,
+    };
+    let plain = device.clone().without_autodiff();
+    // A kernel in a type that the device lacks would not compile, and may leave the device unusable.
+    match quietly(|| plain.supports_dtype(float_type(compute))) {
+        Some(true) => {}
+        Some(false) => return failed(None, "the device has no such arithmetic".to_owned()),
+        None => return failed(None, "the device can't be opened".to_owned()),
+    }
+    match quietly(|| compute_error(&plain, compute)) {
+        None => failed(None, "the computation failed".to_owned()),
+        Some(Err(reason)) => failed(None, reason),
+        // 24 products of numbers of the type, summed: a few roundings each way.
+        Some(Ok(error)) if error <= 8.0 * epsilon(compute) => Trial {
+            compute,
+            works: true,
+            error: Some(error),
+            reason: String::new(),
+        },
+        Some(Ok(error)) => failed(
+            Some(error),
+            format!("a small computation is off by {error:.1e} of its largest value"),
+        ),
+    }
+}
+
+/// Largest error of `sqrt(1 + (a b)²)` on the device against the host, relative to the largest value.
+fn compute_error(device: &Device, compute: ComputeType) -> Result<f64, String> {
+    const M: usize = 16;
+    const K: usize = 24;
+    const N: usize = 8;
+    // Sixteenths from -1 to 1: numbers of all three types, whose products and sums are those of f32.
+    let a: Vec<f32> = (0..M * K)
+        .map(|i| ((i * 7 % 33) as f32 - 16.0) / 16.0)
+        .collect();
+    let b: Vec<f32> = (0..K * N)
+        .map(|i| ((i * 5 % 31) as f32 - 15.0) / 16.0)
+        .collect();
+    let tensor = |values: &[f32], shape: [usize; 2]| {
+        Tensor::<2>::from_data(
+            TensorData::new(values.to_vec(), shape),
+            (device, DType::F32),
+        )
+        .cast(float_type(compute))
+    };
+    let found = tensor(&a, [M, K])
+        .matmul(tensor(&b, [K, N]))
+        .square()
+        .add_scalar(1.0)
+        .sqrt()
+        .cast(DType::F32)
+        .try_into_vec_as::<f32>()
+        .map_err(|error| format!("the computation failed: {error}"))?;
+    let (mut error, mut largest) = (0.0f64, 0.0f64);
+    for (place, &value) in found.iter().enumerate() {
+        let (row, column) = (place / N, place % N);
+        let product: f64 = (0..K)
+            .map(|k| f64::from(a[row * K + k]) * f64::from(b[k * N + column]))
+            .sum();
+        let expected = (1.0 + product * product).sqrt();
+        let difference = (f64::from(value) - expected).abs();
+        // NaN is the largest error.
+        error = if difference.is_nan() {
+            f64::INFINITY
+        } else {
+            error.max(difference)
+        };
+        largest = largest.max(expected);
+    }
+    match found.len() == M * N {
+        true => Ok(error / largest),
+        false => Err(format!(
+            "{} values came back, expected {}",
+            found.len(),
+            M * N
+        )),
+    }
+}
+
+/// The number type to compute in where none is asked for: bf16 where it works, else f32. `flex` computes bf16 through f32,
+/// slowly: f32 there.
+pub fn best_compute(device: &Device) -> ComputeType {
+    if is_flex(device) {
+        return ComputeType::F32;
+    }
+    best_of(&[try_compute(device, ComputeType::Bf16)], false)
+}
+
+pub(super) fn best_of(tried: &[Trial], flex: bool) -> ComputeType {
+    let works = |trial: &Trial| trial.works && trial.compute == ComputeType::Bf16;
+    match !flex && tried.iter().any(works) {
+        true => ComputeType::Bf16,
+        false => ComputeType::F32,
+    }
+}
+
+/// Refuses a number type that the device doesn't compute in.
+///
+/// # Errors
+/// [`DeviceError::Compute`] names what works.
+pub fn check_compute(device: &Device, compute: ComputeType) -> Result<(), DeviceError> {
+    let tried = try_compute(device, compute);
+    if tried.works {
+        return Ok(());
+    }
+    let works: Vec<&str> = trials(device)
+        .iter()
+        .filter(|trial| trial.works)
+        .map(|trial| compute_name(trial.compute))
+        .collect();
+    Err(DeviceError::Compute {
+        asked: compute_name(compute),
+        reason: tried.reason,
+        works: match works.is_empty() {
+            true => "no type that was tried".to_owned(),
+            false => works.join(", "),
+        },
+        remedy: compute_name(best_compute(device)),
+    })
+}
+
+/// What a device calls itself, such as `NVIDIA H200`; none of the CPU, or where the backend doesn't tell.
+pub fn device_name(device: &Device) -> Option<String> {
+    #[cfg(any(
+        feature = "cuda",
+        feature = "rocm",
+        feature = "wgpu",
+        feature = "vulkan",
+        feature = "metal"
+    ))]
+    return quietly(|| device.identity().map(|identity| identity.name)).flatten();
+    #[cfg(not(any(
+        feature = "cuda",
+        feature = "rocm",
+        feature = "wgpu",
+        feature = "vulkan",
+        feature = "metal"
+    )))]
+    {
+        let _ = device;
+        None
+    }
+}
+
+/// Runs what may panic in a driver; none where it did. Nothing is printed meanwhile.
+pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // The hook is the process's: one caller at a time swaps it.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let hook = take_hook();
+    set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(work));
+    set_hook(hook);
+    result.ok()
+}
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_computes_in_every_type_and_best_in_f32() {
+        let device = Device::flex();
+        let tried = trials(&device);
+        let types: Vec<ComputeType> = tried.iter().map(|trial| trial.compute).collect();
+        assert_eq!(
+            types,
+            [ComputeType::F32, ComputeType::Bf16, ComputeType::F16]
+        );
+        assert!(tried.iter().all(|trial| trial.works), "{tried:?}");
+        assert_eq!(best_compute(&device), ComputeType::F32);
+        check_compute(&device, ComputeType::Bf16).unwrap();
+    }
+
+    #[test]
+    fn the_best_type_is_one_that_works() {
+        let trial = |compute, works| Trial {
+            compute,
+            works,
+            error: None,
+            reason: String::new(),
+        };
+        let bf16 = |works| {
+            [
+                trial(ComputeType::F32, true),
+                trial(ComputeType::Bf16, works),
+            ]
+        };
+        assert_eq!(best_of(&bf16(true), false), ComputeType::Bf16);
+        assert_eq!(best_of(&bf16(false), false), ComputeType::F32);
+        assert_eq!(best_of(&bf16(true), true), ComputeType::F32);
+    }
+
+    #[test]
+    fn a_panic_is_no_answer() {
+        assert_eq!(quietly(|| 7), Some(7));
+        assert_eq!(quietly(|| -> u8 { panic!("a driver") }), None);
+    }
+}
