@@ -26,7 +26,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "draw")]
 use commands::plot;
 use commands::{
-    analyze, bench, conformance, data, devices, eval, export, import, presets, pull, report, solve, train,
+    analyze, bench, conformance, data, devices, eval, export, import, presets, pull, report, solve,
+    train,
 };
 use console::Console;
 

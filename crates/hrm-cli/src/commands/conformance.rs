@@ -189,7 +189,7 @@ fn parts(
     let compared = compared?;
     let passed = compared.iter().all(Comparison::passed);
     let product = device::device_name(device);
-    let mut text = format!("{name}");
+    let mut text = name.to_string();
     for part in [
         product.clone(),
         Some(device::compute_name(compute).to_owned()),

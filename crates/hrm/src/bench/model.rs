@@ -188,6 +188,7 @@ pub(super) struct Work {
     segments: u32,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one of them at a time")]
 enum Kind {
     Train(Box<Trainer>),
     Segment {

@@ -173,7 +173,7 @@ fn number(value: f64, ticks: Option<(f64, f64)>) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    if largest >= 1e9 || largest < 1e-3 {
+    if !(1e-3..1e9).contains(&largest) {
         let text = format!("{value:.1e}");
         return text.replace(".0e", "e");
     }
