@@ -45,17 +45,7 @@ impl Drawing {
 
     /// The tokens in one line, as programs read them: digits and dots, characters of a maze, or numbers.
     pub(crate) fn line(&self, tokens: &[u8]) -> String {
-        match self.task {
-            Task::Sudoku(_) => tokens
-                .iter()
-                .map(|token| symbol(token.wrapping_sub(1)))
-                .collect(),
-            Task::Maze { .. } => maze_data::text(tokens),
-            Task::Arc | Task::Other => {
-                let numbers: Vec<String> = tokens.iter().map(u8::to_string).collect();
-                numbers.join(" ")
-            }
-        }
+        self.task.line(tokens)
     }
 
     fn draw(&self, inputs: &[u8], answer: &[u8], previous: Option<&[u8]>) -> String {

@@ -21,6 +21,7 @@ mod npy;
 mod sampler;
 mod set;
 pub mod sudoku;
+mod task;
 mod tokens;
 
 pub use augmentation::Augmentation;

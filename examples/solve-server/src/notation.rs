@@ -1,6 +1,5 @@
 //! Puzzles as text: what a client sends and what it gets back.
 
-use hrm::data::sudoku::{Solver, symbol};
 use hrm::prelude::*;
 
 /// Guesses after which it is left open whether a Sudoku has a solution: a few milliseconds.
@@ -91,41 +90,12 @@ impl Notation {
 
     /// Tokens in one line, as [`Notation::parse`] reads them.
     pub(crate) fn line(&self, tokens: &[u8]) -> String {
-        match self.task {
-            Task::Sudoku(_) => tokens
-                .iter()
-                .map(|token| symbol(token.wrapping_sub(1)))
-                .collect(),
-            Task::Maze { .. } => maze::text(tokens),
-            Task::Arc | Task::Other => {
-                let numbers: Vec<String> = tokens.iter().map(u8::to_string).collect();
-                numbers.join(" ")
-            }
-        }
+        self.task.line(tokens)
     }
 
     /// Why the rules refuse an answer: the puzzle has none, or the rule that the answer breaks.
     pub(crate) fn why(&self, inputs: &[u8], answer: &[u8]) -> Option<String> {
-        match self.task {
-            Task::Sudoku(size) => {
-                let board = sudoku::Board::from_tokens(size, inputs).ok()?;
-                let found = Solver::new(1).with_max_guesses(MAX_GUESSES).solve(&board);
-                if found.complete && found.solutions == 0 {
-                    return Some("the puzzle has no solution".to_owned());
-                }
-                let answer = sudoku::Board::from_tokens(size, answer).ok()?;
-                let breach = sudoku::verify(&board, &answer).err()?;
-                Some(breach.to_string())
-            }
-            Task::Maze { height, width } => {
-                let maze = maze::Maze::from_tokens(inputs.to_vec(), height, width).ok()?;
-                match maze.path_cells() {
-                    None => Some("no way leads from S to G".to_owned()),
-                    Some(_) => Some(maze.verify(answer).to_string()),
-                }
-            }
-            Task::Arc | Task::Other => None,
-        }
+        self.task.objection(inputs, answer, MAX_GUESSES)
     }
 }
 

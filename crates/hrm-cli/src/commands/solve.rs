@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
 use hrm::act::reasoner::Verdict;
-use hrm::data::sudoku::Solver;
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
@@ -244,7 +243,7 @@ fn show(
     console: &Console,
 ) -> Result<()> {
     let note = (answer.verified == Some(false))
-        .then(|| why(loaded.task, inputs, &answer.tokens))
+        .then(|| loaded.task.objection(inputs, &answer.tokens, MAX_GUESSES))
         .flatten();
     if console.is_json() {
         return Ok(console.object(&Line {
@@ -299,28 +298,4 @@ fn show(
     }
     console.text(format_args!("{text}\n"))?;
     Ok(())
-}
-
-/// Why the verifier refused an answer: the puzzle has none, or the rule that the answer breaks.
-fn why(task: Task, inputs: &[u8], answer: &[u8]) -> Option<String> {
-    match task {
-        Task::Sudoku(size) => {
-            let board = sudoku::Board::from_tokens(size, inputs).ok()?;
-            let found = Solver::new(1).with_max_guesses(MAX_GUESSES).solve(&board);
-            if found.complete && found.solutions == 0 {
-                return Some("the puzzle has no solution".to_owned());
-            }
-            let answer = sudoku::Board::from_tokens(size, answer).ok()?;
-            let breach = sudoku::verify(&board, &answer).err()?;
-            Some(breach.to_string())
-        }
-        Task::Maze { height, width } => {
-            let maze = maze::Maze::from_tokens(inputs.to_vec(), height, width).ok()?;
-            match maze.path_cells() {
-                None => Some("no way leads from S to G".to_owned()),
-                Some(_) => Some(maze.verify(answer).to_string()),
-            }
-        }
-        Task::Arc | Task::Other => None,
-    }
 }
