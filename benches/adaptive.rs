@@ -175,11 +175,10 @@ fn scheduler(config: &HrmConfig, device: &Device) -> Result<(), Failure> {
         ..config.clone()
     };
     let mut segment = plain(config, device)?;
-    segment();
-    let segment = (0..20)
-        .map(|_| time(&mut segment))
-        .min()
-        .unwrap_or_default();
+    segment()?;
+    let times = (0..20).map(|_| time(&mut segment).map(|(taken, ())| taken));
+    let segment = times.collect::<Result<Vec<_>, _>>()?;
+    let segment = segment.into_iter().min().unwrap_or_default();
     let mut shortest_loop = plain(&shortest, device)?;
     let asked = Arc::new(AtomicU64::new(0));
     let verifier = {
@@ -207,14 +206,13 @@ fn scheduler(config: &HrmConfig, device: &Device) -> Result<(), Failure> {
     let mut answers = reasoner.solve(puzzles);
     let (mut short, mut thinking) = (Duration::MAX, Duration::MAX);
     for _ in 0..300 {
-        short = short.min(time(&mut shortest_loop));
+        short = short.min(time(&mut shortest_loop)?.0);
         loop {
             let before = asked.load(Ordering::Relaxed);
-            let mut fine = false;
-            let next = time(|| fine = answers.next().is_some_and(|answer| answer.is_ok()));
-            if !fine {
-                return Err("the endless queue has ended".into());
-            }
+            let (next, _answer) = time(|| match answers.next() {
+                Some(answer) => Ok(answer?),
+                None => Err("the endless queue has ended".into()),
+            })?;
             if asked.load(Ordering::Relaxed) > before {
                 thinking = thinking.min(next);
                 break;
@@ -236,7 +234,10 @@ fn scheduler(config: &HrmConfig, device: &Device) -> Result<(), Failure> {
 }
 
 /// The plain loop, a segment a call.
-fn plain(config: &HrmConfig, device: &Device) -> Result<impl FnMut() + use<>, Failure> {
+fn plain(
+    config: &HrmConfig,
+    device: &Device,
+) -> Result<impl FnMut() -> Result<(), Failure> + use<>, Failure> {
     let model = Hrm::new(config, 1, device)?.frozen();
     let device = model.device();
     let inputs = Tensor::<2, Int>::ones([SLOTS, config.seq_len], &device);
@@ -249,12 +250,13 @@ fn plain(config: &HrmConfig, device: &Device) -> Result<impl FnMut() + use<>, Fa
     };
     Ok(move || {
         state = hrm::core::ops::on_pool(&device, || model.advance(state.clone(), x.clone()));
-        device.sync().expect("a working device");
+        Ok(device.sync()?)
     })
 }
 
-fn time(call: impl FnOnce()) -> Duration {
+/// How long a call takes, and what it gives.
+fn time<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<(Duration, T), Failure> {
     let start = Instant::now();
-    call();
-    start.elapsed()
+    let value = call()?;
+    Ok((start.elapsed(), value))
 }

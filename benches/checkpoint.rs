@@ -87,20 +87,19 @@ fn seconds(
     device: &Device,
 ) -> Result<f64, Box<dyn std::error::Error>> {
     let mut run = Run::create(dir, file, set.clone(), device)?;
-    let mut start = Instant::now();
-    let mut end = start;
+    let (mut start, mut end) = (None, None);
     run.train(|report| {
+        let now = || device.sync().map(|()| Instant::now());
         if report.step == WARM_UP {
-            device.sync().expect("the device computes");
-            start = Instant::now();
+            start = Some(now());
         }
         if report.step == STEPS {
-            device.sync().expect("the device computes");
-            end = Instant::now();
+            end = Some(now());
         }
         report.step < STEPS
     })?;
-    Ok((end - start).as_secs_f64())
+    let (start, end) = start.zip(end).ok_or("the run ended early")?;
+    Ok((end? - start?).as_secs_f64())
 }
 
 fn timed<T>(call: impl FnOnce() -> T) -> (f64, T) {

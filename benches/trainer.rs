@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use hrm::act::{Batch, Carry};
 use hrm::core::ops::on_pool;
 use hrm::core::{ComputeType, Hrm};
@@ -55,7 +54,10 @@ impl Bare {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Failure = Box<dyn std::error::Error>;
+type Outcome = Result<(), Failure>;
+
+fn main() -> Outcome {
     let device = hrm::device::from_env()?;
     let puzzles = Generator::new(SudokuSize::Nine)
         .with_clues(40..=40)
@@ -84,11 +86,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trainer.before_step(|_, _| {});
     trainer.after_step(|_, _| {});
 
-    let timed = |device: &Device, call: &mut dyn FnMut()| {
+    let timed = |call: &mut dyn FnMut() -> Outcome| {
         let start = Instant::now();
-        call();
-        device.sync().expect("the device computes");
-        start.elapsed().as_secs_f64()
+        call()?;
+        device.sync()?;
+        Ok::<_, Failure>(start.elapsed().as_secs_f64())
     };
     let (mut bare_times, mut whole_times) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS + 2 {
@@ -97,17 +99,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             bare = on_pool(&device, move || {
                 state.map(|state| state.step(config, batch))
             });
+            Ok(())
         };
         let mut whole_step = || {
-            trainer.step().expect("the loss is finite");
+            trainer.step()?;
+            Ok(())
         };
         // Either goes first as often as the other.
         let (b, w) = if pair % 2 == 0 {
-            let b = timed(&device, &mut bare_step);
-            (b, timed(&device, &mut whole_step))
+            let b = timed(&mut bare_step)?;
+            (b, timed(&mut whole_step)?)
         } else {
-            let w = timed(&device, &mut whole_step);
-            (timed(&device, &mut bare_step), w)
+            let w = timed(&mut whole_step)?;
+            (timed(&mut bare_step)?, w)
         };
         // The first two pairs warm up.
         if pair >= 2 {

@@ -31,6 +31,14 @@ fn config(preset: &str, set: &PuzzleSet) -> TrainConfig {
     config
 }
 
+fn run_file(set: &PuzzleSet) -> RunFile {
+    RunFile {
+        preset: None,
+        data: "unknown".into(),
+        config: config("trm-small", set),
+    }
+}
+
 /// Every byte of a run's state: a checkpoint.
 fn bytes(trainer: &Trainer, dir: &Path) -> Vec<u8> {
     let path = dir.join("state.safetensors");
@@ -191,11 +199,7 @@ fn a_run_goes_on_with_other_settings_only_where_they_are_allowed() {
     let run = dir.path().join("run");
     let device = Device::flex();
     let set = puzzles(1);
-    let mut file = RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config: config("trm-small", &set),
-    };
+    let mut file = run_file(&set);
     file.config.checkpoint_every = 3;
     let mut first = Run::create(&run, &file, set.clone(), &device).unwrap();
     let stopped = first.train(|report| report.step < 6).unwrap();
@@ -273,11 +277,7 @@ fn a_run_killed_before_its_first_step_keeps_the_weights_that_it_began_with() {
     let run = dir.path().join("run");
     let device = Device::flex();
     let set = puzzles(1);
-    let file = RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config: config("trm-small", &set),
-    };
+    let file = run_file(&set);
     let model = Hrm::new(&file.config.model, 99, &device).unwrap();
     let trainer = Trainer::with_model(file.config.clone(), model, set.clone(), &device).unwrap();
     let begun = bytes(&trainer, dir.path());
@@ -296,11 +296,7 @@ fn an_error_of_the_writer_ends_the_training_and_leaves_the_last_checkpoint() {
     let run = dir.path().join("run");
     let device = Device::flex();
     let set = puzzles(1);
-    let mut file = RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config: config("trm-small", &set),
-    };
+    let mut file = run_file(&set);
     file.config.checkpoint_every = 3;
     let mut first = Run::create(&run, &file, set.clone(), &device).unwrap();
     // A folder is where the next checkpoint is to be written.
@@ -323,11 +319,7 @@ fn a_run_of_a_model_at_hand_is_one_of_no_steps() {
     let dir = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let set = puzzles(1);
-    let mut file = RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config: config("trm-small", &set),
-    };
+    let mut file = run_file(&set);
     let model = Hrm::new(&file.config.model, 9, &device).unwrap();
     let run = dir.path().join("run");
     Run::import(&run, &file, &model, Task::Other).unwrap();
