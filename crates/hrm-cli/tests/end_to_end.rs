@@ -2,6 +2,7 @@
 
 mod program;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -63,6 +64,37 @@ fn from_nothing_to_an_answer() {
         assert!((a - b).abs() < 1e-6, "{field}: {a} {b}");
     }
     assert_eq!(again[0]["puzzles"], 8);
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_another_and_trains_its_puzzle_table_alone() {
+    let workshop = Workshop::with_run();
+    workshop
+        .run("train --init run --freeze all-but-puzzles --puzzle-table reset --data data --out tuned --steps 2 --seed 2")
+        .ok();
+    let weights = |run: &str, kind: &str| {
+        let file = format!("{run}.safetensors");
+        workshop
+            .run(&format!("export {run} --weights {kind} --out {file}"))
+            .ok();
+        let bytes = fs::read(workshop.path(&file)).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        tensors
+            .iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec()))
+            .collect::<BTreeMap<String, Vec<u8>>>()
+    };
+    // It begins with the weights that evaluation uses.
+    let (before, after) = (weights("run", "ema"), weights("tuned", "raw"));
+    assert!(before.len() > 5);
+    assert!(before.keys().eq(after.keys()));
+    for (name, bytes) in &before {
+        let table = name.contains("puzzle_emb");
+        assert_eq!(*bytes != after[name], table, "{name}");
+    }
+    workshop
+        .run("train --init run --freeze h-level --data data --out other --steps 2")
+        .refused(&["freeze"]);
 }
 
 #[test]

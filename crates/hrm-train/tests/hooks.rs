@@ -1,0 +1,57 @@
+//! What a user has called around the steps.
+
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::Device;
+use hrm_data::PuzzleSet;
+use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_train::{Preset, Trainer};
+
+#[test]
+fn hooks_are_called_in_their_order_and_may_change_the_batch() {
+    let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
+    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+    let mut config = Preset::by_name("trm-small").unwrap().config(&set);
+    config.model.hidden_size = 32;
+    config.model.num_heads = 2;
+    config.batch_size = 6;
+    config.log_every = 1;
+    config.steps = 2;
+    let losses = |blank: bool, calls: &Arc<Mutex<Vec<String>>>| {
+        let mut trainer = Trainer::new(config.clone(), set.clone(), &Device::flex()).unwrap();
+        let log = |text: String| {
+            let calls = calls.clone();
+            move || calls.lock().unwrap().push(text.clone())
+        };
+        let (first, second) = (log("before".into()), log("before, again".into()));
+        trainer.before_step(move |state, batch| {
+            assert!(state.step < 2);
+            assert_eq!(batch.inputs.dims(), [6, 16]);
+            if blank {
+                batch.inputs = batch.inputs.clone().mul_scalar(0).add_scalar(1);
+            }
+            first();
+        });
+        trainer.before_step(move |_, _| second());
+        let calls = calls.clone();
+        trainer.after_step(move |state, report| {
+            assert_eq!(state.step, report.step);
+            assert!(report.metrics.is_some());
+            calls.lock().unwrap().push(format!("after {}", report.step));
+        });
+        let reports = trainer.map(|report| report.unwrap().metrics.unwrap().loss());
+        reports.collect::<Vec<f64>>()
+    };
+    let calls = Arc::default();
+    let as_drawn = losses(false, &calls);
+    let step = |n| {
+        [
+            "before".to_owned(),
+            "before, again".to_owned(),
+            format!("after {n}"),
+        ]
+    };
+    assert_eq!(*calls.lock().unwrap(), [step(1), step(2)].concat());
+    let blanked = losses(true, &calls);
+    assert_ne!(as_drawn[0], blanked[0]);
+}
