@@ -8,45 +8,29 @@
 //! one-step gradient, and its MLP over the positions more than attention on so short a sequence; both count when there are
 //! minutes and not hours. `--preset hrm-small` shows HRM, `--preset trm-small` TRM with attention.
 
+#[path = "common/training.rs"]
+mod training;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use burn::tensor::Device;
 use clap::Parser;
 use hrm::act::Batch;
 use hrm::core::Hrm;
 use hrm::data::PuzzleSet;
 use hrm::data::sudoku::{Board, Canonical, Generator, Puzzle, SudokuSize};
-use hrm::train::{EvalConfig, Preset, Trainer, evaluate};
-use indicatif::{ProgressBar, ProgressStyle};
+use hrm::train::{EvalConfig, Trainer, evaluate};
+
+use training::Training;
 
 /// Train a small model on generated Sudokus and solve unseen ones.
 #[derive(Parser)]
 struct Options {
-    /// Seed of the puzzles, the weights and the training.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
     /// Side of the boards.
     #[arg(long, value_enum, default_value = "6")]
     size: Size,
-    /// Device to compute on; default: the environment's HRM_DEVICE, else flex, the CPU.
-    #[arg(long)]
-    device: Option<String>,
-    /// Minutes to train.
-    #[arg(long, default_value_t = 2.5)]
-    minutes: f64,
-    /// Steps to train, in place of minutes.
-    #[arg(long, conflicts_with = "minutes")]
-    steps: Option<u64>,
-    /// Recipe: trm-small-mlp, trm-small or hrm-small.
-    #[arg(long, default_value = "trm-small-mlp")]
-    preset: String,
-    /// A field of the recipe, as key=value; may be given several times.
-    #[arg(long)]
-    set: Vec<String>,
     /// Unseen puzzles to solve; default: 400, and 100 of 4x4, of which there are few different ones.
     #[arg(long)]
     puzzles: Option<usize>,
@@ -56,6 +40,8 @@ struct Options {
     /// Print a JSON object on the last line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    training: Training,
 }
 
 /// Sides that the example offers, with the cells given.
@@ -74,10 +60,8 @@ enum Size {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let device = match &options.device {
-        Some(name) => hrm::device::parse(name)?,
-        None => hrm::device::from_env()?,
-    };
+    let device = options.training.device()?;
+    let seed = options.training.seed;
     if let Some(path) = &options.out {
         anyhow::ensure!(!path.exists(), "{} is there already", path.display());
     }
@@ -89,7 +73,7 @@ fn main() -> anyhow::Result<()> {
     };
     let generator = Generator::new(size).with_clues(clues..=clues);
     let unseen = options.puzzles.unwrap_or(unseen);
-    let (known, test) = make_puzzles(&generator, originals, unseen, options.seed)?;
+    let (known, test) = make_puzzles(&generator, originals, unseen, seed)?;
     let set = Arc::new(PuzzleSet::from_sudoku(&known, size, true)?);
     let unseen = PuzzleSet::from_sudoku(&test, size, false)?;
     eprintln!(
@@ -100,16 +84,11 @@ fn main() -> anyhow::Result<()> {
         test.len()
     );
 
-    let mut config = Preset::by_name(&options.preset)?.config(&set);
-    config.seed = options.seed;
-    for change in &options.set {
-        let (key, value) = change.split_once('=').context("--set wants key=value")?;
-        config.set(key, value)?;
-    }
+    let config = options.training.config(&set, |_| {})?;
     let segments = config.act.max_segments;
     let parameters = config.model.num_parameters();
     let mut trainer = Trainer::new(config, set, &device)?;
-    let train_seconds = train(&mut trainer, &options)?;
+    let train_seconds = options.training.train(&mut trainer)?;
 
     if let Some(path) = &options.out {
         trainer.save(path)?;
@@ -146,8 +125,8 @@ fn main() -> anyhow::Result<()> {
                 "train_seconds": train_seconds,
                 "steps": trainer.state().step,
                 "parameters": parameters,
-                "preset": options.preset,
-                "seed": options.seed,
+                "preset": options.training.preset,
+                "seed": seed,
             })
         );
     }
@@ -173,46 +152,6 @@ fn make_puzzles(
         );
     }
     Ok((train, test))
-}
-
-/// Trains until the time is up, with the schedule stretched over the steps that fit into it, or for a number of steps.
-fn train(trainer: &mut Trainer, options: &Options) -> anyhow::Result<f64> {
-    let budget = Duration::from_secs_f64(options.minutes * 60.0);
-    if let Some(steps) = options.steps {
-        trainer.set_steps(steps);
-    }
-    let start = Instant::now();
-    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {msg}")?;
-    let bar = ProgressBar::new(1000).with_style(style);
-    loop {
-        let elapsed = start.elapsed();
-        let step = trainer.state().step;
-        let done = match options.steps {
-            Some(steps) => step as f64 / steps as f64,
-            None => elapsed.as_secs_f64() / budget.as_secs_f64(),
-        };
-        bar.set_position((1000.0 * done) as u64);
-        if done >= 1.0 {
-            break;
-        }
-        if options.steps.is_none() && step >= 20 {
-            // So many steps fit into the time, by the pace so far.
-            let pace = elapsed.as_secs_f64() / step as f64;
-            trainer.set_steps((budget.as_secs_f64() / pace) as u64);
-        }
-        let report = trainer.step()?;
-        if let Some(metrics) = report.metrics {
-            bar.set_message(format!(
-                "step {:>5}  loss {:.3}  exact {:>5.1}%  segments {:.1}",
-                report.step,
-                metrics.loss(),
-                100.0 * metrics.exact_accuracy(),
-                metrics.mean_segments()
-            ));
-        }
-    }
-    bar.finish_and_clear();
-    Ok(start.elapsed().as_secs_f64())
 }
 
 /// Prints one board after every segment; cells that changed are in brackets.

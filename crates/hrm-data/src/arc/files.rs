@@ -69,6 +69,22 @@ pub fn read_concept_arc(corpus: &Path) -> Result<Vec<ArcTask>, DataError> {
     Ok(tasks)
 }
 
+/// Reads tasks in whichever layout a path has: a folder of task files, a folder of such folders, or a file of Kaggle's challenges,
+/// whose solutions may lie in another.
+///
+/// # Errors
+/// With file, task and place in it.
+pub fn read_tasks(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>, DataError> {
+    if !path.is_dir() {
+        return read_kaggle(path, solutions);
+    }
+    let tasks = read_folder(path)?;
+    if tasks.is_empty() {
+        return read_concept_arc(path);
+    }
+    Ok(tasks)
+}
+
 /// Sorts tasks by name.
 fn sort_unique(tasks: &mut [ArcTask]) -> Result<(), DataError> {
     tasks.sort_by(|a, b| a.id.cmp(&b.id));
@@ -126,6 +142,7 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arc::task_json;
 
     const TASK: &str =
         r#"{"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]]}]}"#;
@@ -140,6 +157,10 @@ mod tests {
         fs::create_dir(folder.path().join("c.json")).unwrap();
         let tasks = read_folder(folder.path()).unwrap();
         assert_eq!(tasks.iter().map(|t| &*t.id).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(read_tasks(folder.path(), None).unwrap(), tasks);
+        let written = folder.path().join("a.json");
+        fs::write(&written, task_json(&tasks[0])).unwrap();
+        assert_eq!(read_task(&written).unwrap(), tasks[0]);
     }
 
     #[test]
@@ -151,6 +172,7 @@ mod tests {
         }
         let tasks = read_concept_arc(corpus.path()).unwrap();
         assert_eq!(tasks[0].id, "Above1");
+        assert_eq!(read_tasks(corpus.path(), None).unwrap(), tasks);
         fs::write(corpus.path().join("Copy/Above1.json"), TASK).unwrap();
         let error = read_concept_arc(corpus.path()).unwrap_err().to_string();
         assert_eq!(error, "task Above1 occurs twice");

@@ -98,6 +98,16 @@ pub fn join_solutions(
 /// Tasks in Kaggle's layout of challenges, outputs of tests included where they are known; TRM's
 /// `test_puzzles.json` is the same.
 pub fn challenges_json(tasks: &[ArcTask]) -> String {
+    let tasks = tasks.iter().map(|task| (task.id.clone(), body(task)));
+    serde_json::Value::Object(tasks.collect()).to_string()
+}
+
+/// A task as a file of its own, as ARC-AGI's folders have them; the file's name is to be the task's.
+pub fn task_json(task: &ArcTask) -> String {
+    body(task).to_string()
+}
+
+fn body(task: &ArcTask) -> serde_json::Value {
     let pairs = |pairs: &[Pair]| -> serde_json::Value {
         pairs
             .iter()
@@ -107,14 +117,7 @@ pub fn challenges_json(tasks: &[ArcTask]) -> String {
             })
             .collect()
     };
-    let tasks: serde_json::Map<String, serde_json::Value> = tasks
-        .iter()
-        .map(|task| {
-            let body = json!({"test": pairs(&task.test), "train": pairs(&task.train)});
-            (task.id.clone(), body)
-        })
-        .collect();
-    serde_json::Value::Object(tasks).to_string()
+    json!({"test": pairs(&task.test), "train": pairs(&task.train)})
 }
 
 fn parse_file<'a, T: Deserialize<'a>>(json: &'a [u8], path: &Path) -> Result<T, DataError> {

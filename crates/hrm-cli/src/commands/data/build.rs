@@ -438,15 +438,7 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
 
 /// Tasks of a folder (of files, or of folders of files as ConceptARC has them) or of Kaggle's challenges.
 fn read_arc(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>> {
-    let tasks = if path.is_dir() {
-        let tasks = arc::read_folder(path)?;
-        match tasks.is_empty() {
-            true => arc::read_concept_arc(path)?,
-            false => tasks,
-        }
-    } else {
-        arc::read_kaggle(path, solutions)?
-    };
+    let tasks = arc::read_tasks(path, solutions)?;
     if tasks.is_empty() {
         bail!(
             "{}: expected ARC tasks in JSON files, found none",
