@@ -82,3 +82,44 @@ fn only_arc_has_submissions() {
         .untouched(|| workshop.run("eval --checkpoint run --data data --submission s.json"))
         .refused(&["--submission", "ARC", "Sudoku"]);
 }
+
+#[test]
+fn tasks_are_inspected_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    fs::create_dir(dir.join("tasks")).unwrap();
+    for (name, json) in TASKS {
+        fs::write(dir.join(format!("tasks/{name}.json")), json).unwrap();
+    }
+    let counts = |line: &str| {
+        let found = words(dir, line).ok().objects();
+        let splits = found[0]["splits"].as_array().unwrap().clone();
+        let counts = splits.iter().map(|split| {
+            let name = split["name"].as_str().unwrap().to_owned();
+            (name, split["examples"].clone(), split["labelled"].clone())
+        });
+        counts.collect::<Vec<(String, Value, Value)>>()
+    };
+    // Three demonstrations; three tests, two of them solved.
+    let expected = |solved: u64| {
+        let tests = ("tests".to_owned(), 3.into(), solved.into());
+        vec![("demonstrations".to_owned(), 3.into(), 3.into()), tests]
+    };
+    assert_eq!(counts("data inspect tasks --json"), expected(2));
+    let challenges = format!(r#"{{"a": {}, "b": {}}}"#, TASKS[0].1, TASKS[1].1);
+    fs::write(dir.join("challenges.json"), challenges).unwrap();
+    let solutions = r#"{"a": [[[4, 3]]], "b": [[[5, 6]], [[7, 8]]]}"#;
+    fs::write(dir.join("solutions.json"), solutions).unwrap();
+    let inspect = "data inspect challenges.json --solutions solutions.json --json";
+    assert_eq!(counts(inspect), expected(3));
+    #[cfg(feature = "draw")]
+    {
+        words(dir, "data inspect tasks --png sheet.png").ok();
+        let bytes = fs::read(dir.join("sheet.png")).unwrap();
+        assert!(bytes.starts_with(b"\x89PNG"));
+    }
+    fs::write(dir.join("p.csv"), "source,question,answer,rating\n").unwrap();
+    words(dir, "data inspect p.csv --solutions solutions.json").refused(&["--solutions", "p.csv"]);
+    fs::create_dir(dir.join("empty")).unwrap();
+    words(dir, "data inspect empty").refused(&["empty", "dataset.json"]);
+}

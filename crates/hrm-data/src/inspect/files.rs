@@ -24,21 +24,26 @@ pub fn inspect_folder(dir: &Path, limit: usize) -> Result<Report, DataError> {
         }
     }
     names.sort();
-    let mut task = None;
-    let mut splits = Vec::new();
-    for name in names {
+    let sets = names.into_iter().map(|name| {
         let set = PuzzleSet::load(dir, &name)?;
-        task = task.or(Some(set.info().task));
-        splits.push(examine(&name, &set, limit));
-    }
-    let Some(task) = task else {
-        return Err(DataError::Field {
-            path: dir.into(),
-            field: "splits".to_owned(),
-            expected: "a folder with dataset.json, such as train".to_owned(),
-            found: "none".to_owned(),
-        });
-    };
+        Ok((name, set))
+    });
+    let sets = sets.collect::<Result<Vec<_>, DataError>>()?;
+    inspect_sets(&sets, limit).ok_or_else(|| DataError::Field {
+        path: dir.into(),
+        field: "splits".to_owned(),
+        expected: "a folder with dataset.json, such as train".to_owned(),
+        found: "none".to_owned(),
+    })
+}
+
+/// Looks at the first `limit` examples of every set, splits of one task by their names; `None` of no sets.
+pub fn inspect_sets(sets: &[(String, PuzzleSet)], limit: usize) -> Option<Report> {
+    let task = sets.first()?.1.info().task;
+    let splits: Vec<Examined> = sets
+        .iter()
+        .map(|(name, set)| examine(name, set, limit))
+        .collect();
     let mut shared = Vec::new();
     for (at, one) in splits.iter().enumerate() {
         for other in &splits[at + 1..] {
@@ -52,7 +57,7 @@ pub fn inspect_folder(dir: &Path, limit: usize) -> Result<Report, DataError> {
             }
         }
     }
-    Ok(Report {
+    Some(Report {
         task,
         splits: splits.into_iter().map(|split| split.report).collect(),
         shared,

@@ -1,16 +1,13 @@
 //! `hrm data inspect`.
 
 use std::fmt::Write;
-#[cfg(feature = "draw")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-#[cfg(feature = "draw")]
-use anyhow::bail;
+use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
+use hrm::data::arc::{self, ArcSettings, ArcSource, TestUse};
 use hrm::data::inspect::{
-    Compared, Distribution, Report, SplitReport, inspect_csv, inspect_folder,
+    Compared, Distribution, Report, SplitReport, inspect_csv, inspect_folder, inspect_sets,
 };
 #[cfg(feature = "draw")]
 use hrm::draw::{Sheet, Tile};
@@ -29,12 +26,16 @@ Example:
   hrm data inspect sudoku6 --show 2
   hrm data inspect puzzles.csv --json
   hrm data inspect puzzles.csv --png sheet.png --png-count 9
+  hrm data inspect arc_challenges.json --solutions arc_solutions.json
 
 Exit code 1 means that an answer is wrong, or that splits have puzzles in common.")]
 pub(crate) struct Args {
-    /// Data folder or CSV file.
-    #[arg(value_name = "DIR|FILE.csv")]
+    /// Data folder, CSV file, or ARC tasks as `hrm data build arc` takes them.
+    #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
+    /// Kaggle's solutions of ARC challenges.
+    #[arg(long, value_name = "FILE")]
+    solutions: Option<PathBuf>,
     /// Looks at the first N examples of each split only.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -70,12 +71,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     let limit = args.limit.unwrap_or(usize::MAX);
     let spinner = console.spinner("looking");
-    let report = match args.path.is_dir() {
-        true => inspect_folder(&args.path, limit),
-        false => inspect_csv(&args.path, limit),
+    let arc = arc_splits(args)?;
+    let report = match &arc {
+        Some(sets) => inspect_sets(sets, limit).context("no splits")?,
+        None if args.path.is_dir() => inspect_folder(&args.path, limit)?,
+        None => inspect_csv(&args.path, limit)?,
     };
     spinner.finish_and_clear();
-    let report = report?;
     console.object(&Line {
         path: &args.path,
         report: &report,
@@ -83,7 +85,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     for split in &report.splits {
         console.text(describe(split)?)?;
         if !console.is_json() {
-            show(args, &report.task, split, console)?;
+            show(args, arc.as_deref(), &report.task, split, console)?;
         }
     }
     for shared in &report.shared {
@@ -94,7 +96,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     #[cfg(feature = "draw")]
     if let Some(path) = &args.png {
-        picture(args, &report, path)?;
+        picture(args, arc.as_deref(), &report, path)?;
     }
     let wrong = |split: &SplitReport| {
         let sudoku = split
@@ -110,8 +112,67 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+type Splits = [(String, PuzzleSet)];
+
+/// The demonstrations and the tests of ARC tasks that are no data folder yet, as they are; `None` of anything else.
+fn arc_splits(args: &Args) -> Result<Option<Vec<(String, PuzzleSet)>>> {
+    let path = &args.path;
+    let is_arc = match path.is_dir() {
+        true => !has_splits(path)?,
+        false => path.extension().is_some_and(|end| end == "json"),
+    };
+    if !is_arc {
+        if args.solutions.is_some() {
+            bail!(
+                "--solutions: expected ARC challenges, found {}",
+                path.display()
+            );
+        }
+        return Ok(None);
+    }
+    let tasks = arc::read_tasks(path, args.solutions.as_deref())?;
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    let source = ArcSource {
+        tasks: &tasks,
+        tests: TestUse::Evaluate,
+    };
+    let settings = ArcSettings {
+        augmentations: 0,
+        ..ArcSettings::default()
+    };
+    let sets = arc::build_sets(&[source], settings)?;
+    let splits = [("demonstrations", sets.train), ("tests", sets.test)];
+    let splits = splits.into_iter().filter(|(_, set)| set.num_examples() > 0);
+    Ok(Some(
+        splits.map(|(name, set)| (name.to_owned(), set)).collect(),
+    ))
+}
+
+/// Whether a folder holds splits of a data set.
+fn has_splits(dir: &Path) -> Result<bool> {
+    let unreadable = || format!("cannot read {}", dir.display());
+    for entry in dir.read_dir().with_context(unreadable)? {
+        let entry = entry.with_context(unreadable)?;
+        if entry.path().join("dataset.json").is_file() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The examples of a split; none of a CSV with wrong answers, which is reported but not drawn.
-fn examples(args: &Args, task: &Task, split: &SplitReport) -> Result<Option<PuzzleSet>> {
+fn examples(
+    args: &Args,
+    arc: Option<&Splits>,
+    task: &Task,
+    split: &SplitReport,
+) -> Result<Option<PuzzleSet>> {
+    if let Some(sets) = arc {
+        let set = sets.iter().find(|(name, _)| *name == split.name);
+        return Ok(set.map(|(_, set)| set.clone()));
+    }
     Ok(match (args.path.is_dir(), task) {
         (true, _) => Some(PuzzleSet::load(&args.path, &split.name)?),
         (false, Task::Sudoku(size)) => match sudoku::read_csv(&args.path, Some(*size)) {
@@ -127,10 +188,10 @@ fn examples(args: &Args, task: &Task, split: &SplitReport) -> Result<Option<Puzz
 
 /// Draws the first puzzles of all splits, with their answers, into a picture.
 #[cfg(feature = "draw")]
-fn picture(args: &Args, report: &Report, path: &Path) -> Result<()> {
+fn picture(args: &Args, arc: Option<&Splits>, report: &Report, path: &Path) -> Result<()> {
     let mut tiles = Vec::new();
     for split in &report.splits {
-        let Some(set) = examples(args, &report.task, split)? else {
+        let Some(set) = examples(args, arc, &report.task, split)? else {
             bail!(
                 "{}: a file with wrong answers is not drawn; the report names them",
                 args.path.display()
@@ -160,12 +221,18 @@ fn picture(args: &Args, report: &Report, path: &Path) -> Result<()> {
 }
 
 /// Draws the first puzzles of a split.
-fn show(args: &Args, task: &Task, split: &SplitReport, console: &Console) -> Result<()> {
+fn show(
+    args: &Args,
+    arc: Option<&Splits>,
+    task: &Task,
+    split: &SplitReport,
+    console: &Console,
+) -> Result<()> {
     let wanted = args.show.min(split.examined);
     if wanted == 0 {
         return Ok(());
     }
-    let Some(set) = examples(args, task, split)? else {
+    let Some(set) = examples(args, arc, task, split)? else {
         return Ok(());
     };
     for index in 0..wanted.min(set.num_examples()) {
