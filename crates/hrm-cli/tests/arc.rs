@@ -118,6 +118,20 @@ fn tasks_are_inspected_as_they_are() {
         let bytes = fs::read(dir.join("sheet.png")).unwrap();
         assert!(bytes.starts_with(b"\x89PNG"));
     }
+    // The same task under another name in the test split.
+    fs::create_dir(dir.join("others")).unwrap();
+    fs::write(dir.join("others/c.json"), TASKS[0].1).unwrap();
+    let build = "data build arc --input tasks --test others --num-aug 0 --out both --json";
+    let ran = words(dir, build).ok();
+    assert!(
+        ran.stderr
+            .contains("a of tasks and c of others: the same puzzle"),
+        "{ran:?}"
+    );
+    let leaks = &ran.objects()[0]["leaks"];
+    assert_eq!(leaks[0]["kind"], "same_puzzle");
+    assert_eq!(leaks.as_array().map(Vec::len), Some(1));
+
     fs::write(dir.join("p.csv"), "source,question,answer,rating\n").unwrap();
     words(dir, "data inspect p.csv --solutions solutions.json").refused(&["--solutions", "p.csv"]);
     fs::create_dir(dir.join("empty")).unwrap();

@@ -1,6 +1,7 @@
 //! When two ARC puzzles are the same.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -150,6 +151,27 @@ pub struct Leak {
     pub second: (String, String),
     /// What the two share.
     pub kind: LeakKind,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            first,
+            second,
+            kind,
+        } = self;
+        let what = match kind {
+            LeakKind::SamePuzzle => "the same puzzle",
+            LeakKind::Augmented => "the same puzzle turned, flipped or recoloured",
+            LeakKind::SharedPair => "a grid in common",
+            LeakKind::SameName => "the same name",
+        };
+        write!(
+            f,
+            "{} of {} and {} of {}: {what}",
+            first.1, first.0, second.1, second.0
+        )
+    }
 }
 
 /// What two tasks of different sets share.

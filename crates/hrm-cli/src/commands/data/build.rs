@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args as Arguments, Subcommand, ValueEnum};
-use hrm::data::arc::{ArcSettings, ArcSource, ArcTask, NameStyle, TestUse};
+use hrm::data::arc::{ArcSettings, ArcSource, ArcTask, Leak, NameStyle, TestUse};
 use hrm::data::maze::{MazeAugmentation, MazePuzzle};
 use hrm::data::{Provenance, sudoku::Canonical};
 use hrm::prelude::*;
@@ -151,6 +151,9 @@ struct Built<'a> {
     test: usize,
     /// Test puzzles left out because a training puzzle equals them.
     dropped: usize,
+    /// ARC tasks of the test split that are in the training split under another name, or share a grid with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    leaks: Vec<Leak>,
 }
 
 /// Training and test puzzles, and how many of the latter were dropped.
@@ -337,7 +340,8 @@ impl Build {
             Ok(())
         })?;
         spinner.finish_and_clear();
-        report(&self.out, (examples, test.num_examples()), dropped, console)
+        let examples = (examples, test.num_examples());
+        report(&self.out, examples, dropped, Vec::new(), console)
     }
 }
 
@@ -345,6 +349,7 @@ fn report(
     out: &Path,
     (train, test): (usize, usize),
     dropped: usize,
+    leaks: Vec<Leak>,
     console: &Console,
 ) -> Result<Outcome> {
     let built = Built {
@@ -352,6 +357,7 @@ fn report(
         train,
         test,
         dropped,
+        leaks,
     };
     if dropped > 0 {
         console.note(format_args!(
@@ -401,6 +407,13 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
         style: NameStyle::Hrm,
     };
     let sets = arc::build_sets(&sources, settings)?;
+    let name = |path: &Path| path.display().to_string();
+    let leaks = match (&other, &args.test) {
+        (Some(test), Some(path)) => {
+            arc::find_leaks(&[(&name(&args.input), &input), (&name(path), test)])
+        }
+        _ => Vec::new(),
+    };
     let mut files = Vec::new();
     for path in [
         Some(&args.input),
@@ -432,8 +445,11 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
         Ok(())
     })?;
     spinner.finish_and_clear();
+    for leak in &leaks {
+        console.note(format_args!("in both splits: {leak}"));
+    }
     let examples = (train.num_examples(), test.num_examples());
-    report(&args.out, examples, 0, console)
+    report(&args.out, examples, 0, leaks, console)
 }
 
 /// Tasks of a folder (of files, or of folders of files as ConceptARC has them) or of Kaggle's challenges.
