@@ -57,16 +57,33 @@ fn states_are_looked_at_update_by_update() {
     let attention = &found["attention"];
     assert_eq!(attention["cell"], 6);
     let positions = attention["puzzle_positions"].as_u64().unwrap() as usize + 16;
-    let shares = attention["shares"].as_array().unwrap();
-    assert_eq!(shares.len(), 5);
-    for heads in shares.iter().map(|puzzle| puzzle.as_array().unwrap()) {
-        assert_eq!(heads.len(), 2);
-        for shares in heads {
-            let shares = numbers(shares);
-            assert_eq!(shares.len(), positions);
-            assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-4);
+    let maps = attention["maps"].as_array().unwrap();
+    let names: Vec<String> = (maps.iter())
+        .map(|map| format!("{} {}", map["network"].as_str().unwrap(), map["block"]))
+        .collect();
+    assert_eq!(names, ["slow 1", "slow 2", "fast 1", "fast 2"]);
+    for map in maps {
+        let shares = map["shares"].as_array().unwrap();
+        assert_eq!(shares.len(), 5);
+        for heads in shares.iter().map(|puzzle| puzzle.as_array().unwrap()) {
+            assert_eq!(heads.len(), 2);
+            for shares in heads {
+                let shares = numbers(shares);
+                assert_eq!(shares.len(), positions);
+                assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-4);
+            }
         }
     }
+
+    workshop
+        .run("analyze run --data data --limit 2 --cell r2c3 --network fast --block 1 --out fast")
+        .ok();
+    let maps = &analysis(&workshop, "fast")["attention"]["maps"];
+    assert_eq!(maps.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&maps[0]["network"], &maps[0]["block"]),
+        (&"fast".into(), &1.into())
+    );
 
     let ran = workshop
         .run("analyze run --data 1.....3........2 --out one")

@@ -76,6 +76,8 @@ fn the_thinking_as_a_sheet_and_an_animation() {
 
 const STEP: &str = r#"{"step":STEP,"epoch":1.0,"lr":0.0001,"metrics":{"count":8.0,"cell_accuracy_sum":4.0,"exact_sum":2.0,"q_halt_right_sum":6.0,"segments_sum":24.0,"token_loss_sum":9.5,"q_halt_loss_sum":1.0,"q_continue_loss_sum":0.0,"slots":8.0}}"#;
 
+const EVALUATION: &str = r#"{"step":STEP,"evaluation":{"puzzles":100,"exact":40,"exact_accuracy":0.4,"exact_interval":[0.31,0.5],"cell_accuracy":0.8,"q_halt_accuracy":0.7,"mean_segments":3.0},"best":true}"#;
+
 #[test]
 fn curves_of_one_run_and_of_several() {
     let workshop = Workshop::with_data();
@@ -100,6 +102,33 @@ fn curves_of_one_run_and_of_several() {
         .untouched(|| workshop.run("plot a --out curves.png"))
         .refused(&["curves.png", "--force"]);
     workshop.run("plot a --out curves.png --force").ok();
+}
+
+#[test]
+fn what_a_run_finds_on_held_out_puzzles_is_drawn_too() {
+    let workshop = Workshop::with_data();
+    let metrics = workshop.path("a/metrics.jsonl");
+    fs::create_dir(workshop.path("a")).unwrap();
+    let mut lines = STEP.replace("STEP", "50");
+    let draw = |out: &str| {
+        let ran = workshop.run(&format!("plot a --out {out} --json")).ok();
+        let bytes = fs::read(workshop.path(out)).unwrap();
+        (ran.objects()[0]["evaluations"].clone(), bytes)
+    };
+    fs::write(&metrics, &lines).unwrap();
+    let (found, without) = draw("without.png");
+    assert_eq!(found, serde_json::json!([0]));
+    for step in ["20", "40"] {
+        lines = lines + "\n" + &EVALUATION.replace("STEP", step);
+    }
+    fs::write(&metrics, &lines).unwrap();
+    let (found, with) = draw("with.png");
+    assert_eq!(found, serde_json::json!([2]));
+    assert_eq!(png_size(&without), png_size(&with));
+    // The interval is drawn: another one gives another picture.
+    fs::write(&metrics, lines.replace("[0.31,0.5]", "[0.2,0.6]")).unwrap();
+    let (_, wider) = draw("wider.png");
+    assert!(without != with && with != wider);
 }
 
 #[test]

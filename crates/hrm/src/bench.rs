@@ -9,8 +9,8 @@
 //! use hrm::bench::Bench;
 //!
 //! let mut bench = Bench::on(Some("flex"))?;
-//! bench.only = Some("hrm-sudoku-1k".to_owned());
-//! let report = bench.run(|row| println!("{} {:.1} ms", row.name, row.ms))?;
+//! bench.only = vec!["hrm-sudoku-1k/".to_owned(), "trm-small".to_owned()];
+//! let report = bench.run(|row| println!("{row}"))?;
 //! println!("{}", report.markdown());
 //! # Ok(())
 //! # }
@@ -22,7 +22,7 @@ mod report;
 use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use hrm_core::ComputeType;
+use hrm_core::{ComputeType, MixerKind};
 
 pub use model::{MODELS, What};
 pub use report::{Compared, Machine, Matmul, Report, Row};
@@ -63,8 +63,10 @@ pub enum BenchError {
 pub struct Bench {
     name: String,
     device: Device,
-    /// Only rows with this in their names.
-    pub only: Option<String>,
+    /// Only rows with one of these in their names; all rows where there is none.
+    pub only: Vec<String>,
+    /// Whether to measure the rates of matrix products, without which no row has a share.
+    pub matmuls: bool,
     /// Number type; the device's best where none is given.
     pub compute: Option<ComputeType>,
     /// Slots; of each model its own number where none is given.
@@ -84,7 +86,8 @@ impl Bench {
         Ok(Self {
             device: device::choose(name)?,
             name: device::chosen_name(name),
-            only: None,
+            only: Vec::new(),
+            matmuls: true,
             compute: None,
             batch: None,
             repeats: 7,
@@ -97,10 +100,13 @@ impl Bench {
         self.cases().iter().map(Case::name).collect()
     }
 
+    fn compute(&self) -> ComputeType {
+        self.compute
+            .unwrap_or_else(|| device::best_compute(&self.device))
+    }
+
     fn cases(&self) -> Vec<Case> {
-        let compute = self
-            .compute
-            .unwrap_or_else(|| device::best_compute(&self.device));
+        let compute = self.compute();
         let cases = MODELS.iter().flat_map(|model| {
             What::ALL.map(|what| Case {
                 model,
@@ -113,8 +119,8 @@ impl Bench {
             })
         });
         let wanted = |case: &Case| {
-            let wanted = |pattern: &String| case.name().contains(pattern.as_str());
-            self.only.as_ref().is_none_or(wanted)
+            let name = case.name();
+            self.only.is_empty() || self.only.iter().any(|pattern| name.contains(pattern))
         };
         cases.filter(wanted).collect()
     }
@@ -126,22 +132,25 @@ impl Bench {
     /// If no row has the name asked for, the device can't compute in the type, or fails.
     pub fn run(&self, mut done: impl FnMut(&Row)) -> Result<Report, BenchError> {
         let cases = self.cases();
-        let Some(first) = cases.first() else {
+        let hits = |pattern: &&String| cases.iter().any(|case| case.name().contains(*pattern));
+        if let Some(pattern) = self.only.iter().find(|pattern| !hits(pattern)) {
             let all = Self {
-                only: None,
+                only: Vec::new(),
                 ..self.clone()
             };
             return Err(BenchError::NoRow {
-                pattern: self.only.clone().unwrap_or_default(),
+                pattern: pattern.clone(),
                 rows: all.rows().join(", "),
             });
+        }
+        let compute = self.compute();
+        device::check_compute(&self.device, compute)?;
+        let matmuls = match self.matmuls {
+            true => self.sweep(&cases, compute)?,
+            false => Vec::new(),
         };
-        device::check_compute(&self.device, first.compute)?;
-        let matmuls = self.matmuls(&cases, first.compute)?;
-        let best = matmuls
-            .iter()
-            .map(|matmul| matmul.gflops)
-            .fold(0.0, f64::max);
+        let rates = matmuls.iter().map(|matmul| matmul.gflops);
+        let best = rates.max_by(f64::total_cmp);
         let (mut rows, mut skipped) = (Vec::new(), Vec::new());
         for case in &cases {
             match self.row(case, best) {
@@ -161,14 +170,14 @@ impl Bench {
             machine: Machine::this(&self.device),
             device: self.name.clone(),
             versions: report::versions(),
-            matmul_gflops: Some(best),
+            matmul_gflops: best,
             matmuls,
             rows,
             skipped,
         })
     }
 
-    fn row(&self, case: &Case, best: f64) -> Result<Row, BenchError> {
+    fn row(&self, case: &Case, best: Option<f64>) -> Result<Row, BenchError> {
         let failed = |reason: String| BenchError::Failed {
             row: case.name(),
             reason,
@@ -205,19 +214,27 @@ impl Bench {
             repeats: Some(times.len()),
             samples_per_s: case.batch as f64 / seconds,
             gflops,
-            share: gflops.filter(|_| best > 0.0).map(|rate| rate / best),
+            share: gflops.zip(best).map(|(rate, best)| rate / best),
             memory_mib: memory.filter(|_| case.what != What::Data),
         })
     }
 
     /// The rates of matrix products `[m, k] x [k, n]`: two square sizes and the models' own.
-    fn matmuls(&self, cases: &[Case], compute: ComputeType) -> Result<Vec<Matmul>, BenchError> {
+    fn sweep(&self, cases: &[Case], compute: ComputeType) -> Result<Vec<Matmul>, BenchError> {
         let mut shapes = vec![[2048, 2048, 2048], [4096, 4096, 4096]];
         for case in cases.iter().filter(|case| case.what != What::Data) {
             let model = case.config()?.model;
-            let (d, positions) = (model.hidden_size, case.batch * model.total_len());
-            let inner = model.swiglu_width(d);
-            shapes.extend([[positions, d, 2 * inner], [positions, inner, d]]);
+            let (d, length) = (model.hidden_size, model.total_len());
+            let swiglu = |rows: usize, width: usize| {
+                let inner = model.swiglu_width(width);
+                [[rows, width, 2 * inner], [rows, inner, width]]
+            };
+            shapes.extend(swiglu(case.batch * length, d));
+            match model.mixer {
+                // Queries, keys and values are one product.
+                MixerKind::Attention => shapes.push([case.batch * length, d, 3 * d]),
+                MixerKind::Mlp => shapes.extend(swiglu(case.batch * d, length)),
+            }
         }
         shapes.sort_unstable();
         shapes.dedup();
@@ -294,12 +311,16 @@ mod tests {
     #[test]
     fn a_small_row_is_timed_and_named() {
         let mut bench = Bench::on(Some("flex")).unwrap();
-        bench.only = Some("trm-small/".to_owned());
+        bench.only = vec!["trm-small/".to_owned(), "trm-small-mlp/data".to_owned()];
         bench.batch = Some(2);
         (bench.repeats, bench.warm_up) = (1, 0);
-        let names: Vec<String> = ["train", "segment", "adaptive", "data"]
-            .map(|what| format!("trm-small/{what}/f32/2"))
-            .into();
+        let names = [
+            "trm-small/train/f32/2",
+            "trm-small/segment/f32/2",
+            "trm-small/adaptive/f32/2",
+            "trm-small/data/f32/2",
+            "trm-small-mlp/data/f32/2",
+        ];
         assert_eq!(bench.rows(), names);
         let mut told = Vec::new();
         let report = bench.run(|row| told.push(row.name.clone())).unwrap();
@@ -308,13 +329,28 @@ mod tests {
             assert!(row.ms > 0.0 && row.samples_per_s > 0.0, "{row:?}");
             assert_eq!(row.gflops.is_some(), row.what != What::Data, "{row:?}");
         }
-        assert!(report.matmuls.iter().any(|matmul| matmul.m == 4096));
+        // Two slots of 36 cells and one puzzle row, width 96: the square one, and queries, keys and values at once.
+        for shape in [[4096, 4096, 4096], [74, 96, 288]] {
+            let has = |matmul: &Matmul| [matmul.m, matmul.k, matmul.n] == shape;
+            assert!(report.matmuls.iter().any(has), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn without_matrix_products_no_row_has_a_share() {
+        let mut bench = Bench::on(Some("flex")).unwrap();
+        bench.only = vec!["trm-small-mlp/segment".to_owned()];
+        bench.batch = Some(2);
+        (bench.repeats, bench.warm_up, bench.matmuls) = (1, 0, false);
+        let report = bench.run(|_| ()).unwrap();
+        assert_eq!((report.matmuls.len(), report.matmul_gflops), (0, None));
+        assert!(report.rows[0].gflops.is_some() && report.rows[0].share.is_none());
     }
 
     #[test]
     fn a_row_that_does_not_exist_is_named() {
         let mut bench = Bench::on(Some("flex")).unwrap();
-        bench.only = Some("sudouk".to_owned());
+        bench.only = vec!["trm-small/".to_owned(), "sudouk".to_owned()];
         let error = bench.run(|_| ()).unwrap_err().to_string();
         assert!(
             error.contains("`sudouk`") && error.contains("hrm-sudoku-1k/train/f32/8"),

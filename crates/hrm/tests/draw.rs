@@ -115,6 +115,35 @@ fn charts_take_any_values() {
 }
 
 #[test]
+fn bars_reach_from_end_to_end() {
+    let rows = |bars: &[(f64, f64, f64)]| {
+        let points = vec![(0.0, 0.5), (1.0, 0.5), (2.0, 0.5)];
+        let chart = Chart {
+            y_covers: Some((0.0, 1.0)),
+            series: vec![Series::new("", points).with_bars(bars.to_vec())],
+            ..Chart::default()
+        };
+        let picture = chart.render().unwrap();
+        let blue = |&y: &u32| {
+            let bluish =
+                |x| (picture.pixel(x, y)).is_some_and(|[r, _, b]| b > r.saturating_add(60));
+            (0..picture.width()).any(bluish)
+        };
+        (0..picture.height()).filter(blue).count()
+    };
+    // A point's disc is 8 pixels high; the axis takes more than 500 of the 600.
+    let (none, bar) = (rows(&[]), rows(&[(1.0, 0.25, 0.75)]));
+    assert!(none < 20 && (240..320).contains(&bar), "{none} {bar}");
+    // An end that is beyond the points and what the axis covers is on the axis.
+    let far = rows(&[(1.0, 0.5, 3.0)]);
+    assert!((380..520).contains(&far), "{far}");
+    assert_eq!(
+        rows(&[(f64::NAN, 0.0, 1.0), (1.0, 0.0, f64::INFINITY)]),
+        none
+    );
+}
+
+#[test]
 fn a_value_that_is_not_finite_leaves_a_gap() {
     let chart = |hole: f64| Chart {
         series: vec![Series::new(

@@ -59,10 +59,10 @@ pub(crate) struct Args {
     /// Tells where this cell looks in the last update: `r3c5` is row 3, column 5; a number counts cells from 1.
     #[arg(long, value_name = "CELL")]
     cell: Option<Cell>,
-    /// The network whose attention is told.
-    #[arg(long, value_enum, default_value_t = Which::Slow, requires = "cell")]
-    network: Which,
-    /// Its block, counted from 1; the last where it isn't given.
+    /// The network whose attention is told; both where it isn't given.
+    #[arg(long, value_enum, requires = "cell")]
+    network: Option<Which>,
+    /// Its block, counted from 1; all where it isn't given.
     #[arg(long, value_name = "N", requires = "cell", value_parser = clap::value_parser!(u16).range(1..))]
     block: Option<u16>,
     /// Row of the puzzle table for a puzzle from the command line.
@@ -90,6 +90,17 @@ enum Which {
     Slow,
     /// The one that updates z_L; the same one where both are shared.
     Fast,
+}
+
+impl Which {
+    /// The state that it updates.
+    #[cfg(feature = "draw")]
+    fn state(self) -> &'static str {
+        match self {
+            Self::Slow => "z_H",
+            Self::Fast => "z_L",
+        }
+    }
 }
 
 /// `analysis.json`.
@@ -124,11 +135,17 @@ struct Of<T> {
 struct Attention {
     /// Counted from 0.
     cell: usize,
+    /// Positions before the cells: the puzzle embedding's.
+    puzzle_positions: usize,
+    maps: Vec<AttentionMap>,
+}
+
+/// The attention of a block in the last update of its network.
+#[derive(Serialize)]
+struct AttentionMap {
     network: Which,
     /// Counted from 1.
     block: usize,
-    /// Positions before the cells: the puzzle embedding's.
-    puzzle_positions: usize,
     /// Share of every position, `[puzzles][heads][positions]`.
     shares: Vec<Vec<Vec<f32>>>,
 }
@@ -201,7 +218,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         std::fs::write(dir.join("analysis.json"), text)?;
         files.push("analysis.json".to_owned());
         #[cfg(feature = "draw")]
-        files.extend(plot::draw(dir, &analysis)?);
+        if let Some(first) = puzzles.first() {
+            let board = plot::Board {
+                task: loaded.task,
+                tokens: &first.inputs,
+            };
+            files.extend(plot::draw(dir, &analysis, &board)?);
+        }
         Ok(())
     })?;
     spinner.finish_and_clear();
@@ -318,7 +341,7 @@ fn position(cell: Cell, loaded: &Loaded) -> Result<usize> {
     }
 }
 
-/// Where a cell looks in the last update.
+/// Where a cell looks in the last update of each network, block by block.
 fn attention(
     args: &Args,
     loaded: &Loaded,
@@ -326,24 +349,39 @@ fn attention(
     cell: usize,
 ) -> Result<Attention> {
     let model = &loaded.model;
-    let (network, level) = match args.network {
-        Which::Slow => (
-            Network::Slow,
-            model.h_level.as_ref().unwrap_or(&model.l_level),
-        ),
-        Which::Fast => (Network::Fast, &model.l_level),
+    let networks = match args.network {
+        Some(network) => vec![network],
+        None => vec![Which::Slow, Which::Fast],
     };
-    let blocks = level.layers.len();
-    let block = args.block.map_or(blocks, usize::from);
-    if block > blocks {
-        bail!("--block: expected 1 to {blocks}, found {block}");
+    let mut maps = Vec::new();
+    for which in networks {
+        let (network, level) = match which {
+            Which::Slow => (
+                Network::Slow,
+                model.h_level.as_ref().unwrap_or(&model.l_level),
+            ),
+            Which::Fast => (Network::Fast, &model.l_level),
+        };
+        let blocks = level.layers.len();
+        let wanted = match args.block.map(usize::from) {
+            Some(block) if block > blocks => {
+                bail!("--block: expected 1 to {blocks}, found {block}")
+            }
+            Some(block) => block..=block,
+            None => 1..=blocks,
+        };
+        for block in wanted {
+            let shares = attention_map(model, recording, network, block.saturating_sub(1), cell)?;
+            maps.push(AttentionMap {
+                network: which,
+                block,
+                shares,
+            });
+        }
     }
-    let shares = attention_map(model, recording, network, block.saturating_sub(1), cell)?;
     Ok(Attention {
         cell,
-        network: args.network,
-        block,
         puzzle_positions: model.config().puzzle_len(),
-        shares,
+        maps,
     })
 }

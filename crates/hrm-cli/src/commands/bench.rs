@@ -22,15 +22,19 @@ use crate::files::check_free;
 #[command(after_help = "\
 Example:
   hrm bench --only hrm-sudoku-1k/ --markdown
-  hrm bench --device cuda:0 --device flex --only /train/ --to now.json
+  hrm bench --only trm-small/ --only hrm-small/ --no-matmuls --to now.json
+  hrm bench --device cuda:0 --device flex --only /train/
   hrm bench --device cuda:0 --compare before.json --against twin.json")]
 pub(crate) struct Args {
     /// What computes, may be given several times; HRM_DEVICE where it is not given.
     #[arg(long, value_name = "D")]
     device: Vec<String>,
-    /// Only rows with this in their names.
+    /// Only rows with this in their names, may be given several times.
     #[arg(long, value_name = "PATTERN")]
-    only: Option<String>,
+    only: Vec<String>,
+    /// Leave the matrix products out, and with them the shares.
+    #[arg(long)]
+    no_matmuls: bool,
     /// Number type; the device's best where it is not given.
     #[arg(long, value_enum)]
     compute: Option<Compute>,
@@ -140,6 +144,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
 fn prepare(name: Option<&str>, args: &Args) -> Result<(String, Bench)> {
     let mut bench = Bench::on(name)?;
     bench.only.clone_from(&args.only);
+    bench.matmuls = !args.no_matmuls;
     bench.compute = args.compute.map(|compute| match compute {
         Compute::F32 => ComputeType::F32,
         Compute::Bf16 => ComputeType::Bf16,
@@ -157,12 +162,15 @@ fn one(
     others: &[(&Path, Report)],
     console: &Console,
 ) -> Result<()> {
-    let bar = console.spinner("matrix products");
+    let bar = console.spinner(match bench.matmuls {
+        true => "matrix products",
+        false => "warm-up",
+    });
     let mut said = Ok(());
     let report = bench.run(|row| {
         bar.set_message(row.name.clone());
         if said.is_ok() && !args.markdown {
-            said = bar.suspend(|| console.result(&RowLine { device: name, row }, describe(row)));
+            said = bar.suspend(|| console.result(&RowLine { device: name, row }, row));
         }
     });
     bar.finish_and_clear();
@@ -208,21 +216,4 @@ fn read(path: &Path) -> Result<Report> {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text)
         .with_context(|| format!("{} is no report of a benchmark", path.display()))
-}
-
-fn describe(row: &Row) -> String {
-    let mut text = format!(
-        "{:<34} {:>10.2} ms {:>10.1} samples/s",
-        row.name, row.ms, row.samples_per_s
-    );
-    if let Some(rate) = row.gflops {
-        text += &format!(" {rate:>9.1} GFLOP/s");
-    }
-    if let Some(share) = row.share {
-        text += &format!(" {:>4.0}%", 100.0 * share);
-    }
-    if let Some(memory) = row.memory_mib {
-        text += &format!(" {memory:>7.0} MiB");
-    }
-    text
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args as Arguments;
 use hrm::act::Metrics;
 use hrm::draw::{Chart, Look, Panels, Series};
-use hrm::train::{MetricsLine, read_metrics};
+use hrm::train::{Evaluation, MetricsLine, read_metrics};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -23,7 +23,8 @@ Example:
   hrm plot run --out curves.png
   hrm plot runs/seed-1 runs/seed-2 runs/seed-3 --out curves.png --force
 
-Curves are of the training puzzles.")]
+Curves are of the training puzzles. Of a run that evaluates, those of the held-out puzzles stand beside them, the exact accuracy
+with its 95% interval.")]
 pub(crate) struct Args {
     /// Run folders.
     #[arg(required = true, value_name = "RUN")]
@@ -46,32 +47,103 @@ struct Line<'a> {
     runs: &'a [PathBuf],
     /// Reports drawn, by run.
     reports: Vec<usize>,
+    /// Evaluations drawn, by run.
+    evaluations: Vec<usize>,
 }
 
-/// A panel: its title, the value of a report, and the least that its axis covers.
-type Panel = (&'static str, fn(&Metrics) -> f64, Option<(f64, f64)>);
+/// What is drawn of a run.
+#[derive(Default)]
+struct Curves {
+    /// Steps and their reports.
+    reports: Vec<(u64, Metrics)>,
+    /// Steps and what was found on the held-out puzzles.
+    evaluations: Vec<(u64, Evaluation)>,
+}
 
-/// What is drawn of every report.
+struct Panel {
+    title: &'static str,
+    value: fn(&Metrics) -> f64,
+    held_out: Option<fn(&Evaluation) -> f64>,
+    /// Whether the interval of the exact accuracy is its.
+    with_interval: bool,
+    /// The least that its axis covers.
+    covers: Option<(f64, f64)>,
+}
+
+impl Panel {
+    const fn new(title: &'static str, value: fn(&Metrics) -> f64) -> Self {
+        Self {
+            title,
+            value,
+            held_out: None,
+            with_interval: false,
+            covers: None,
+        }
+    }
+
+    const fn accuracy(
+        title: &'static str,
+        value: fn(&Metrics) -> f64,
+        held_out: fn(&Evaluation) -> f64,
+    ) -> Self {
+        Self {
+            held_out: Some(held_out),
+            covers: Some((0.0, 1.0)),
+            ..Self::new(title, value)
+        }
+    }
+
+    fn series(&self, name: &str, run: &Curves) -> Vec<Series> {
+        let mut series = curves(name, &run.reports, self.value);
+        if let Some(value) = self.held_out
+            && !run.evaluations.is_empty()
+        {
+            let found = run.evaluations.iter();
+            let points = found.clone().map(|(step, of)| (*step as f64, value(of)));
+            let bar = |(step, of): &(u64, Evaluation)| {
+                let (low, high) = of.exact_interval;
+                (*step as f64, low, high)
+            };
+            let held_out = Series::new(format!("{name}, held out"), points.collect());
+            let bars = match self.with_interval {
+                true => found.map(bar).collect(),
+                false => Vec::new(),
+            };
+            series.push(held_out.with_bars(bars));
+        }
+        series
+    }
+}
+
 const PANELS: [Panel; 5] = [
-    ("loss", Metrics::loss, None),
-    ("exact accuracy", Metrics::exact_accuracy, Some((0.0, 1.0))),
-    ("cell accuracy", Metrics::cell_accuracy, Some((0.0, 1.0))),
-    ("segments", Metrics::mean_segments, None),
-    ("q accuracy", Metrics::q_halt_accuracy, Some((0.0, 1.0))),
+    Panel::new("loss", Metrics::loss),
+    Panel {
+        with_interval: true,
+        ..Panel::accuracy("exact accuracy", Metrics::exact_accuracy, |found| {
+            found.exact_accuracy
+        })
+    },
+    Panel::accuracy("cell accuracy", Metrics::cell_accuracy, |found| {
+        found.cell_accuracy
+    }),
+    Panel::new("segments", Metrics::mean_segments),
+    Panel::accuracy("q accuracy", Metrics::q_halt_accuracy, |found| {
+        found.q_halt_accuracy
+    }),
 ];
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     check_free(&args.out, args.force)?;
-    let mut reports = Vec::with_capacity(args.runs.len());
+    let mut read_runs = Vec::with_capacity(args.runs.len());
     for run in &args.runs {
-        reports.push(read(run)?);
+        read_runs.push(read(run)?);
     }
-    let charts = PANELS.iter().map(|(title, value, covers)| Chart {
-        title: (*title).to_owned(),
+    let charts = PANELS.iter().map(|panel| Chart {
+        title: panel.title.to_owned(),
         x_label: "step".to_owned(),
-        y_covers: *covers,
-        series: (args.runs.iter().zip(&reports))
-            .flat_map(|(run, reports)| curves(&run.display().to_string(), reports, *value))
+        y_covers: panel.covers,
+        series: (args.runs.iter().zip(&read_runs))
+            .flat_map(|(name, run)| panel.series(&name.display().to_string(), run))
             .collect(),
         ..Chart::default()
     });
@@ -85,15 +157,18 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let line = Line {
         out: &args.out,
         runs: &args.runs,
-        reports: reports.iter().map(Vec::len).collect(),
+        reports: read_runs.iter().map(|run| run.reports.len()).collect(),
+        evaluations: (read_runs.iter())
+            .map(|run| run.evaluations.len())
+            .collect(),
     };
     let text = format!("{}: curves of {} runs", args.out.display(), args.runs.len());
     console.result(&line, text)?;
     Ok(Outcome::Done)
 }
 
-/// Steps and metrics of a run.
-fn read(run: &Path) -> Result<Vec<(u64, Metrics)>> {
+/// Reports and evaluations of a run.
+fn read(run: &Path) -> Result<Curves> {
     if !run.is_dir() {
         bail!(
             "{}: expected the folder of a run, found none",
@@ -107,21 +182,26 @@ fn read(run: &Path) -> Result<Vec<(u64, Metrics)>> {
             run.display()
         );
     }
-    let mut reports = Vec::new();
+    let mut curves = Curves::default();
     for line in read_metrics(run)? {
-        #[allow(clippy::single_match)]
         match line {
-            MetricsLine::Step(report) => reports.extend(report.metrics.map(|of| (report.step, of))),
+            MetricsLine::Step(report) => {
+                let metrics = report.metrics.map(|of| (report.step, of));
+                curves.reports.extend(metrics);
+            }
+            MetricsLine::Evaluation {
+                step, evaluation, ..
+            } => curves.evaluations.push((step, evaluation)),
             _ => {}
         }
     }
-    if reports.is_empty() {
+    if curves.reports.is_empty() {
         bail!(
             "{}: expected at least one report of a step, found none",
             file.display()
         );
     }
-    Ok(reports)
+    Ok(curves)
 }
 
 /// The curve of a run; of many values, pale, and their moving mean over it.

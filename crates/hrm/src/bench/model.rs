@@ -85,6 +85,7 @@ pub const MODELS: &[Model] = &[
         ..model("hrm-width-128", NINE, 32, 768)
     },
     model("trm-small", SIX, 48, 768),
+    model("trm-small-mlp", SIX, 48, 768),
     model("hrm-small", SIX, 48, 768),
     model("hrm-maze-1k", Puzzles::Maze, 1, 64),
     model("trm-maze", Puzzles::Maze, 1, 64),

@@ -1,7 +1,7 @@
 //! What was timed, as the JSON that the PyTorch twin writes too (`docs/results/README.md`), as Markdown, and against another.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use burn::tensor::Device;
 use hrm_core::ComputeType;
@@ -120,6 +120,26 @@ pub struct Compared {
     pub other_ms: f64,
     /// How many times as fast as there.
     pub speed: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<34} {:>10.2} ms {:>10.1} samples/s",
+            self.name, self.ms, self.samples_per_s
+        )?;
+        if let Some(rate) = self.gflops {
+            write!(f, " {rate:>9.1} GFLOP/s")?;
+        }
+        if let Some(share) = self.share {
+            write!(f, " {:>4.0}%", 100.0 * share)?;
+        }
+        if let Some(memory) = self.memory_mib {
+            write!(f, " {memory:>7.0} MiB")?;
+        }
+        Ok(())
+    }
 }
 
 impl Report {

@@ -43,6 +43,8 @@ pub struct Series {
     /// x and y, in the order in which they are joined. A value that isn't finite, or not above 0 on a logarithmic axis, leaves
     /// a gap.
     pub points: Vec<(f64, f64)>,
+    /// Thin vertical bars, such as confidence intervals: x, lower and upper end.
+    pub bars: Vec<(f64, f64, f64)>,
     /// How it is drawn.
     pub look: Look,
 }
@@ -53,8 +55,15 @@ impl Series {
         Self {
             name: name.into(),
             points,
-            look: Look::Line,
+            ..Self::default()
         }
+    }
+
+    /// The same curve with bars: x, lower and upper end.
+    #[must_use]
+    pub fn with_bars(mut self, bars: Vec<(f64, f64, f64)>) -> Self {
+        self.bars = bars;
+        self
     }
 
     /// The same curve, drawn otherwise.
@@ -142,9 +151,15 @@ impl Chart {
 
     /// Axes and curves.
     fn plot(&self, area: &Area<'_>, names: &[String]) -> Result<(), DrawError> {
-        let points = || self.series.iter().flat_map(|series| &series.points);
+        let points = || {
+            let ends = |&(x, low, high): &(f64, f64, f64)| [(x, low), (x, high)];
+            (self.series.iter()).flat_map(move |series| {
+                let bars = series.bars.iter().flat_map(ends);
+                series.points.iter().copied().chain(bars)
+            })
+        };
         // A point counts where both its values can be drawn.
-        let both = |&&(x, y): &&(f64, f64)| {
+        let both = |&(x, y): &(f64, f64)| {
             let fits = |value: f64, log: bool| value.is_finite() && (!log || value > 0.0);
             fits(x, self.log_x) && fits(y, self.log_y)
         };
@@ -202,6 +217,12 @@ impl Chart {
                 .map(|at| at.map(|at| plane.map_coordinate(&at)))
                 .collect();
             drawn += placed.iter().flatten().count();
+            for &(x, low, high) in &series.bars {
+                let end = |y| Some(plane.map_coordinate(&(xs.place(x)?, ys.place(y)?)));
+                if let (Some(low), Some(high)) = (end(low), end(high)) {
+                    draw_bar(area, low, high, pale(colour, 0.6))?;
+                }
+            }
             draw_curve(area, &placed, colour, series.look)?;
         }
         if drawn == 0 {
@@ -348,6 +369,24 @@ fn legend(
         }
     }
     Ok(rows.len() as i32 * LEGEND_ROW)
+}
+
+/// A vertical bar between pixels of the canvas, with a short line across each end.
+fn draw_bar(
+    area: &Area<'_>,
+    (x, low): (i32, i32),
+    (_, high): (i32, i32),
+    colour: RGBColor,
+) -> Result<(), DrawError> {
+    let corner = area.get_base_pixel();
+    let (x, low, high) = (x - corner.0, low - corner.1, high - corner.1);
+    let across = |y: i32| [(x - 3 * FINE, y), (x + 3 * FINE, y)];
+    for [from, to] in [[(x, low), (x, high)], across(low), across(high)] {
+        let style = colour.stroke_width(FINE as u32);
+        area.draw(&PathElement::new(vec![from, to], style))
+            .map_err(refused)?;
+    }
+    Ok(())
 }
 
 /// A curve through pixels of the canvas; `None` is a gap.

@@ -26,6 +26,9 @@ pub(super) const START: RGBColor = RGBColor(26, 127, 55);
 pub(super) const GOAL: RGBColor = RGBColor(207, 34, 46);
 pub(super) const PATH: RGBColor = RGBColor(84, 174, 255);
 
+/// The heaviest cell of a map of weights.
+pub(super) const WEIGHT: RGBColor = RGBColor(8, 48, 107);
+
 /// The usual colours of ARC, 0 to 9.
 pub(super) const ARC: [RGBColor; 10] = [
     RGBColor(0x00, 0x00, 0x00),

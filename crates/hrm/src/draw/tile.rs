@@ -7,12 +7,14 @@ use plotters::style::RGBColor;
 use super::canvas::{Anchor, Canvas, Letters};
 use super::colour::{
     ARC, BLANK, CHANGED, CHANGED_INK, FOUND, GOAL, INK, LINE, PAPER, PATH, QUIET, START, WALL,
-    WRONG, WRONG_INK, pale, token,
+    WEIGHT, WRONG, WRONG_INK, pale, token,
 };
 use super::error::DrawError;
 
 /// Side that a grid is drawn in, in pixels, as near as whole pixels for a cell allow.
 const SIDE: usize = 288;
+/// The same for weights, of which there are many beside each other.
+const SMALL: usize = SIDE / 2;
 /// Sides of a cell in pixels.
 const CELL: std::ops::RangeInclusive<usize> = 4..=40;
 
@@ -29,6 +31,9 @@ pub struct Tile {
     shown: Vec<u8>,
     truth: Option<Vec<u8>>,
     before: Option<Vec<u8>>,
+    /// How dark each cell is.
+    shades: Option<Vec<u8>>,
+    framed: Option<usize>,
 }
 
 impl Tile {
@@ -46,6 +51,20 @@ impl Tile {
             shown: answer.to_vec(),
             truth: None,
             before: None,
+            shades: None,
+            framed: None,
+        }
+    }
+
+    /// A map of weights, such as attention: `[S]` of them over the `[S]` tokens of a question. The heaviest cell is the darkest, a
+    /// cell without weight white; what is below 0 or no number has none. An ARC canvas is drawn whole.
+    pub fn weights(task: Task, question: &[u8], weights: &[f32]) -> Self {
+        let most = weights.iter().copied().fold(0.0, f32::max);
+        // A float that is out of range becomes the nearest number, one that is none 0.
+        let shade = |weight: &f32| (255.0 * weight / most).round() as u8;
+        Self {
+            shades: Some(weights.iter().map(shade).collect()),
+            ..Self::question(task, question)
         }
     }
 
@@ -77,6 +96,13 @@ impl Tile {
         self
     }
 
+    /// With a frame around the cell of a token.
+    #[must_use]
+    pub fn with_frame(mut self, place: usize) -> Self {
+        self.framed = Some(place);
+        self
+    }
+
     /// The line of text over it.
     pub(super) fn caption(&self) -> &str {
         &self.caption
@@ -88,6 +114,9 @@ impl Tile {
         match self.task {
             Task::Sudoku(size) if len == size.num_cells() => Shape::whole(size.side(), size.side()),
             Task::Maze { height, width } if len == height * width => Shape::whole(height, width),
+            Task::Arc if len == arc::CELLS && self.shades.is_some() => {
+                Shape::whole(arc::MAX_SIDE, arc::MAX_SIDE)
+            }
             Task::Arc if len == arc::CELLS => arc_shape(&self.shown),
             _ => {
                 let columns = (1..=len).find(|side| side * side >= len).unwrap_or(1);
@@ -99,7 +128,8 @@ impl Tile {
     /// Side of a cell in pixels.
     fn cell(&self, shape: &Shape) -> usize {
         let side = shape.rows.max(shape.columns).max(1);
-        (SIDE / side).clamp(*CELL.start(), *CELL.end())
+        let whole = if self.shades.is_some() { SMALL } else { SIDE };
+        (whole / side).clamp(*CELL.start(), *CELL.end())
     }
 
     /// Width and height in pixels, without the caption.
@@ -150,6 +180,11 @@ impl Tile {
                     wrong: self.is_wrong(place, shown),
                     changed: self.has_changed(place, shown),
                 };
+                if let Some(shades) = &self.shades {
+                    let shade = shades.get(place).copied().unwrap_or(0);
+                    spot.weight(canvas, self.task, shade)?;
+                    continue;
+                }
                 match self.task {
                     Task::Sudoku(_) => spot.sudoku(canvas)?,
                     Task::Maze { .. } => spot.maze(canvas)?,
@@ -162,6 +197,21 @@ impl Tile {
             && shape.rows == size.side()
         {
             boxes(canvas, size, (corner.0 + 2.0, corner.1 + 2.0), cell)?;
+        }
+        let cells = (0..shape.rows).flat_map(|row| (0..shape.columns).map(move |at| (row, at)));
+        let mut framed =
+            cells.filter(|&(row, column)| Some(shape.place(row, column)) == self.framed);
+        if let Some((row, column)) = framed.next() {
+            let (left, top) = at(row, column);
+            let (long, thick) = (cell + 2.0, 2.0);
+            for (x, y, width, height) in [
+                (left - 2.0, top - 2.0, long, thick),
+                (left - 2.0, top + cell - 1.0, long + 1.0, thick),
+                (left - 2.0, top - 2.0, thick, long),
+                (left + cell - 1.0, top - 2.0, thick, long),
+            ] {
+                canvas.fill((x, y), (width, height), CHANGED_INK)?;
+            }
         }
         Ok(())
     }
@@ -398,6 +448,22 @@ impl Spot {
             }
         }
         Ok(())
+    }
+
+    /// A shade, and over it what of the question makes out where one is.
+    fn weight(&self, canvas: &Canvas<'_, '_>, task: Task, shade: u8) -> Result<(), DrawError> {
+        self.fill(canvas, pale(WEIGHT, f64::from(shade) / 255.0))?;
+        self.edges(canvas, pale(LINE, 0.35))?;
+        let ink = if shade > 127 { PAPER } else { INK };
+        match (task, self.shown) {
+            (Task::Sudoku(_), digit) if digit > SUDOKU_BLANK => {
+                self.letter(canvas, &symbol(digit - 1).to_string(), false, ink)
+            }
+            (Task::Maze { .. }, maze::WALL) => self.letter(canvas, "#", false, ink),
+            (Task::Maze { .. }, maze::START) => self.letter(canvas, "S", true, ink),
+            (Task::Maze { .. }, maze::GOAL) => self.letter(canvas, "G", true, ink),
+            _ => Ok(()),
+        }
     }
 
     fn other(&self, canvas: &Canvas<'_, '_>) -> Result<(), DrawError> {

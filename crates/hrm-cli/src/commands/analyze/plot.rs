@@ -3,12 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
-use hrm::draw::{Chart, Panels, Picture, Series};
+use hrm::data::Task;
+use hrm::draw::{Chart, Panels, Picture, Series, Sheet, Tile};
 
-use super::{Analysis, Of};
+use super::{Analysis, Attention, AttentionMap, Of};
+
+/// The first puzzle.
+pub(super) struct Board<'a> {
+    pub(super) task: Task,
+    pub(super) tokens: &'a [u8],
+}
 
 /// Writes the pictures; returns their names.
-pub(super) fn draw(dir: &Path, analysis: &Analysis<'_>) -> Result<Vec<String>> {
+pub(super) fn draw(dir: &Path, analysis: &Analysis<'_>, board: &Board<'_>) -> Result<Vec<String>> {
     let mut files = Vec::new();
     let mut save = |name: &str, picture: Picture| -> Result<()> {
         picture.save_png(dir.join(name))?;
@@ -18,7 +25,9 @@ pub(super) fn draw(dir: &Path, analysis: &Analysis<'_>) -> Result<Vec<String>> {
     save("residuals.png", residuals(analysis)?)?;
     save("participation.png", participation(analysis)?)?;
     save("trajectories.png", trajectories(analysis)?)?;
-    if let Some(picture) = attention(analysis)? {
+    if let Some(seen) = &analysis.attention
+        && let Some(picture) = attention(seen, board)?
+    {
         save("attention.png", picture)?;
     }
     Ok(files)
@@ -91,32 +100,85 @@ fn trajectories(analysis: &Analysis<'_>) -> Result<Picture> {
     Ok(panels.render()?)
 }
 
-/// Where the cell of the first puzzle looks.
-fn attention(analysis: &Analysis<'_>) -> Result<Option<Picture>> {
-    let Some(attention) = &analysis.attention else {
+/// Where the cell of the first puzzle looks: a row of maps for each block, a map for each head.
+fn attention(attention: &Attention, board: &Board<'_>) -> Result<Option<Picture>> {
+    let cells = |shares: &[f32]| -> Vec<f32> {
+        // The puzzle embedding's positions stand before the cells.
+        let cells = shares.iter().skip(attention.puzzle_positions);
+        cells.copied().collect()
+    };
+    let row = |map: &AttentionMap| -> Vec<Tile> {
+        let heads = map.shares.first().into_iter().flatten().enumerate();
+        let tile = |(head, shares): (usize, &Vec<f32>)| {
+            let shares = cells(shares);
+            let most = shares.iter().copied().fold(0.0, f32::max);
+            let caption = format!(
+                "{} {}, head {}: {:.0}%",
+                map.network.state(),
+                map.block,
+                head + 1,
+                100.0 * most
+            );
+            Tile::weights(board.task, board.tokens, &shares)
+                .with_frame(attention.cell)
+                .with_caption(caption)
+        };
+        heads.map(tile).collect()
+    };
+    let rows: Vec<Vec<Tile>> = attention.maps.iter().map(row).collect();
+    if rows.iter().all(Vec::is_empty) {
         return Ok(None);
+    }
+    let sheet = Sheet {
+        title: "Where the framed cell of the first puzzle looks".to_owned(),
+        rows,
+        ..Sheet::default()
     };
-    let Some(heads) = attention.shares.first() else {
-        return Ok(None);
-    };
-    // The puzzle embedding's positions stand before cell 1.
-    let before = attention.puzzle_positions as f64;
-    let series = (heads.iter().enumerate())
-        .map(|(head, shares)| {
-            let place = |(at, &share): (usize, &f32)| (at as f64 + 1.0 - before, f64::from(share));
-            let points = shares.iter().enumerate().map(place).collect();
-            Series::new(format!("head {}", head + 1), points)
-        })
-        .collect();
-    let chart = Chart {
-        title: format!(
-            "Where cell {} of the first puzzle looks",
-            attention.cell + 1
-        ),
-        x_label: "cell (below 1: the puzzle's own positions)".to_owned(),
-        y_label: "share of the attention".to_owned(),
-        series,
-        ..Chart::default()
-    };
-    Ok(Some(chart.render()?))
+    let note = "State and block, head, share of the darkest cell; white is none.";
+    Ok(Some(sheet.with_note(note).render()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Which;
+    use super::*;
+    use hrm::data::sudoku::SudokuSize;
+
+    /// Side of a cell, and where the first map begins: the sheet's margin, title, caption and the frame of the map.
+    const CELL: u32 = 36;
+    const CORNER: (u32, u32) = (20 + 2, 20 + 38 + 24 + 2);
+
+    #[test]
+    fn the_darkest_cell_has_the_largest_share() {
+        let mut shares = vec![0.02; 2 + 16];
+        // What the puzzle's own two positions have darkens nothing.
+        (shares[0], shares[2 + 7], shares[2 + 12]) = (0.5, 0.1, 0.12);
+        let seen = Attention {
+            cell: 5,
+            puzzle_positions: 2,
+            maps: vec![AttentionMap {
+                network: Which::Slow,
+                block: 1,
+                shares: vec![vec![shares]],
+            }],
+        };
+        let board = Board {
+            task: Task::Sudoku(SudokuSize::Four),
+            tokens: &[1; 16],
+        };
+        let picture = attention(&seen, &board).unwrap().unwrap();
+        let brightness = |cell: u32| {
+            let middle = |corner, at| corner + at * CELL + CELL / 2;
+            let (x, y) = (middle(CORNER.0, cell % 4), middle(CORNER.1, cell / 4));
+            let pixel = picture.pixel(x, y).unwrap();
+            pixel.iter().map(|&part| u32::from(part)).sum::<u32>()
+        };
+        let mut by_darkness: Vec<u32> = (0..16).collect();
+        by_darkness.sort_by_key(|&cell| brightness(cell));
+        assert_eq!(by_darkness[..2], [12, 7]);
+        assert!(brightness(7) < brightness(0) && brightness(0) == brightness(15));
+        // The edge of the cell that looks is framed.
+        let (left, top) = (CORNER.0 + CELL - 2, CORNER.1 + CELL + CELL / 2);
+        assert_eq!(picture.pixel(left, top), Some([191, 120, 0]));
+    }
 }
