@@ -97,3 +97,92 @@ fn an_own_task_is_learned() {
     // Chance has an eighth of the cells right.
     assert!(share.trim().parse::<f64>().unwrap() > 20.0, "{last}");
 }
+
+/// What an example prints, which must end well.
+fn printed(example: &mut Command) -> String {
+    let output = example.output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{talk}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The share before some words, in percent.
+fn percent(text: &str, words: &str) -> f64 {
+    let (before, _) = text
+        .split_once(&format!("% {words}"))
+        .unwrap_or_else(|| panic!("{words}: {text}"));
+    let number = before.rsplit(' ').next().unwrap();
+    number.parse().unwrap_or_else(|_| panic!("{number}"))
+}
+
+#[test]
+fn mazes_are_learned_and_judged() {
+    let mazes = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/maze-10x10.csv");
+    let text = printed(
+        example("maze")
+            .args(["--data", mazes, "--steps", "60", "--show", "1"])
+            .args(["--set", "batch_size=8", "--set", "ema=0.9"]),
+    );
+    assert!(
+        text.contains("10x10 mazes with 20.2 cells on the path: 270 to learn from, 30 unseen"),
+        "{text}"
+    );
+    assert!(
+        text.contains("an unseen maze   the answer   the truth"),
+        "{text}"
+    );
+    assert!(text.contains("of 30 unseen mazes exact"), "{text}");
+    // Chance has a sixth of the cells right.
+    assert!(percent(&text, "of the cells right") > 30.0, "{text}");
+    assert!(text.contains("\na shortest path "), "{text}");
+
+    let output = example("maze")
+        .args(["--data", mazes, "--puzzles", "300"])
+        .output()
+        .unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        talk.contains("--puzzles: expected 1 to 299, found 300"),
+        "{talk}"
+    );
+}
+
+#[test]
+fn arc_tasks_are_written_read_and_voted_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("tasks");
+    let text = printed(
+        example("arc")
+            .args(["--tasks", "1", "--out-tasks"])
+            .arg(&folder),
+    );
+    assert!(text.ends_with("6 tasks\n"), "{text}");
+    let tasks = hrm::data::arc::read_folder(&folder).unwrap();
+    let names: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "01-beam",
+            "01-fall",
+            "01-frame",
+            "01-half",
+            "01-mirror",
+            "01-recolour"
+        ]
+    );
+    let text = printed(
+        example("arc")
+            .args(["--num-aug", "2", "--steps", "20", "--show", "1", "--data"])
+            .arg(&folder),
+    );
+    assert!(
+        text.contains("6 tasks with 24 demonstrations and 6 tests on 7x7 cells; 12 puzzles"),
+        "{text}"
+    );
+    assert!(text.contains("the truth"), "{text}");
+    assert!(text.contains("of 18 single answers exact"), "{text}");
+    assert!(
+        text.contains("of 6 tasks solved with the first answer by vote"),
+        "{text}"
+    );
+}

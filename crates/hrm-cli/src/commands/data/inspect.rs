@@ -204,7 +204,11 @@ fn picture(args: &Args, arc: Option<&Splits>, report: &Report, path: &Path) -> R
             // The answers of a Sudoku and a maze show the question too.
             let apart = matches!(report.task, Task::Arc | Task::Other);
             if apart {
-                tiles.push(question.with_caption(format!("{caption}: question")));
+                // Of an ARC puzzle its task and augmentation.
+                let names = set.identifiers().filter(|_| report.task == Task::Arc);
+                let name = names.and_then(|names| names.get(example.puzzle_id));
+                let name = name.as_deref().unwrap_or("question");
+                tiles.push(question.with_caption(format!("{caption}: {name}")));
             }
             let caption = if apart { "answer" } else { caption.as_str() };
             let answer = Tile::answer(report.task, &example.inputs, &example.labels);
