@@ -162,7 +162,11 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             .map(|run| run.evaluations.len())
             .collect(),
     };
-    let text = format!("{}: curves of {} runs", args.out.display(), args.runs.len());
+    let runs = match args.runs.len() {
+        1 => "1 run".to_owned(),
+        several => format!("{several} runs"),
+    };
+    let text = format!("{}: curves of {runs}", args.out.display());
     console.result(&line, text)?;
     Ok(Outcome::Done)
 }
