@@ -83,6 +83,17 @@ impl Batch {
         }
     }
 
+    /// The same rows on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        Self {
+            inputs: self.inputs.to_device(device),
+            labels: self.labels.to_device(device),
+            puzzle_ids: self.puzzle_ids.to_device(device),
+            min_segments: self.min_segments.to_device(device),
+        }
+    }
+
     /// The rows of all parts, one part after the other.
     ///
     /// # Panics

@@ -75,6 +75,20 @@ impl Carry {
         }
     }
 
+    /// The same slots on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        Self {
+            latent: LatentState {
+                z_h: self.latent.z_h.to_device(device),
+                z_l: self.latent.z_l.to_device(device),
+            },
+            segment: self.segment.to_device(device),
+            halted: self.halted.to_device(device),
+            batch: self.batch.to_device(device),
+        }
+    }
+
     /// The slots of all parts, one part after the other.
     ///
     /// # Panics

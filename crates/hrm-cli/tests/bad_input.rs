@@ -272,6 +272,14 @@ fn a_device_that_is_not_there() {
     workshop
         .untouched(|| workshop.train("new", "--device gpu"))
         .refused(&["`gpu`", "flex"]);
+    for line in [
+        "train --resume run --steps 9 --device flex,flex",
+        "train --resume run --steps 9 --device flex,",
+    ] {
+        workshop
+            .untouched(|| workshop.run(line))
+            .refused(&["`flex`", "together", "cuda:0,cuda:1"]);
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::config::TrainConfig;
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
+use crate::parallel::Replicas;
 use crate::run::{Progress, RunFile, latest_checkpoint};
 use crate::trainer::{TrainState, Trainer};
 
@@ -84,7 +85,7 @@ pub enum WeightKind {
 #[derive(Debug)]
 pub struct Snapshot {
     info: CheckpointInfo,
-    tensors: BTreeMap<String, TensorData>,
+    pub(crate) tensors: BTreeMap<String, TensorData>,
 }
 
 impl Snapshot {
@@ -188,17 +189,17 @@ impl Trainer {
                 put(format!("optimizer/v/{name}"), read(v.clone())?);
             }
         }
-        if let Some(carry) = &state.carry {
+        if let Some(carry) = self.carry() {
             let Batch {
                 inputs,
                 labels,
                 puzzle_ids,
                 min_segments,
-            } = carry.batch.clone();
-            put("carry/z_h".into(), read(carry.latent.z_h.clone())?);
-            put("carry/z_l".into(), read(carry.latent.z_l.clone())?);
-            put("carry/segment".into(), read_int(carry.segment.clone())?);
-            put("carry/halted".into(), read_int(carry.halted.clone().int())?);
+            } = carry.batch;
+            put("carry/z_h".into(), read(carry.latent.z_h)?);
+            put("carry/z_l".into(), read(carry.latent.z_l)?);
+            put("carry/segment".into(), read_int(carry.segment)?);
+            put("carry/halted".into(), read_int(carry.halted.int())?);
             put("carry/inputs".into(), read_int(inputs)?);
             put("carry/labels".into(), read_int(labels)?);
             put("carry/puzzle_ids".into(), read_int(puzzle_ids)?);
@@ -222,7 +223,13 @@ impl Trainer {
     /// Goes back to the state of a checkpoint on the same data.
     pub(crate) fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
         let set = Arc::clone(self.sampler().set());
-        let there = Self::resume(checkpoint, set, self.device())?;
+        let mut there = Self::resume(checkpoint, set, self.device())?;
+        if let Some(replicas) = self.replicas() {
+            let (others, collective) = (replicas.devices(), replicas.collective());
+            there.spread(|config, state, _| {
+                Replicas::with_collective(config, state, others, Arc::clone(collective)).map(Some)
+            })?;
+        }
         self.take_over(there);
         Ok(())
     }

@@ -176,6 +176,12 @@ pub enum TrainError {
         /// The backend's words.
         reason: String,
     },
+    /// Devices that can't train together.
+    #[error("the devices can't train together: {reason}")]
+    Devices {
+        /// Why not.
+        reason: String,
+    },
     /// A run that is to evaluate has nothing to evaluate on.
     #[error(
         "`eval_every` is set, but there are no held-out puzzles: expected a split `test`, or a share of the training data in `eval_hold_out`"

@@ -17,6 +17,7 @@ mod freeze;
 mod gradients;
 mod muon;
 mod optimizer;
+mod parallel;
 mod preset;
 mod puzzle_ids;
 mod run;

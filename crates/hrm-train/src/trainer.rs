@@ -1,9 +1,8 @@
 //! The trainer: an iterator of steps over a state that can be saved whole.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use hrm_act::{ActStep, Batch, Carry, MetricSums, Metrics};
 use hrm_core::ops::on_pool;
 use hrm_core::{Hrm, Sizes};
@@ -15,6 +14,7 @@ use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::gradients::{Gradients, PuzzleGradients};
 use crate::optimizer::{DenseOptimizer, clip_global_norm, sign_sgd_rows};
+use crate::parallel::{Replicas, on_device};
 use crate::run::Progress;
 
 /// All that a run is at a step, but for the sampler's position.
@@ -28,7 +28,7 @@ pub struct TrainState {
     pub optimizer: DenseOptimizer,
     /// Averaged weights, where the configuration asks for them.
     pub ema: Option<Ema>,
-    /// The slots; none before the first step.
+    /// The slots; none before the first step. Those of the first device where there are several.
     pub carry: Option<Carry>,
     /// Sums since the last report, on the device.
     pub(crate) window: Option<MetricSums>,
@@ -92,6 +92,8 @@ pub struct Trainer {
     state: Option<TrainState>,
     sampler: Sampler,
     device: Device,
+    /// The other devices of a data-parallel run.
+    replicas: Option<Replicas>,
     hooks: Hooks,
 }
 
@@ -121,17 +123,7 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, TrainError> {
         config.validate_for(&model)?;
-        let fresh = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
-        let mut values: BTreeMap<String, Tensor<1>> = model
-            .weights()
-            .into_iter()
-            .map(|weight| (weight.name, weight.value))
-            .collect();
-        drop(model);
-        let model = fresh.map_weights(|name, _role, old| match values.remove(name) {
-            Some(value) => value.to_device(&old.device()),
-            None => old,
-        });
+        let model = on_device(&config, &model, device)?;
         Self::begin(config, model, set, device)
     }
 
@@ -184,8 +176,63 @@ impl Trainer {
             state: Some(state),
             sampler,
             device: device.clone().without_autodiff(),
+            replicas: None,
             hooks: Hooks::default(),
         })
+    }
+
+    /// Spreads the slots over more devices of this machine from the next step on: data-parallel training. Every device gets
+    /// a copy of the weights and of the moments and an equal share of the slots; one sum over all devices a step, by Burn's
+    /// collective, makes their updates equal. Checkpoints and draws are those of a run on one device, and any number of
+    /// devices can go on with them. Only CUDA has the collective in Burn 0.22 (through NCCL). On several devices already,
+    /// those named here take the place of the others.
+    ///
+    /// # Errors
+    /// If the batch can't be shared equally (by the devices times `accumulate`), a device is named twice, or a small sum
+    /// over the devices, which is tried first, fails. The run then stays where it was.
+    pub fn data_parallel(&mut self, others: &[Device]) -> Result<(), TrainError> {
+        if others.is_empty() && self.replicas.is_none() {
+            return Ok(());
+        }
+        self.spread(|config, state, first| {
+            if others.is_empty() {
+                return Ok(None);
+            }
+            Replicas::new(config, state, first, others).map(Some)
+        })
+    }
+
+    /// Takes the slots back to the first device, then has them shared anew.
+    pub(crate) fn spread(
+        &mut self,
+        share: impl FnOnce(
+            &TrainConfig,
+            &mut TrainState,
+            &Device,
+        ) -> Result<Option<Replicas>, TrainError>,
+    ) -> Result<(), TrainError> {
+        let mut state = self.state().clone();
+        state.carry = self.carry();
+        let replicas = share(&self.config, &mut state, &self.device)?;
+        if let Some(replicas) = &replicas {
+            replicas.try_out(&self.device)?;
+        }
+        self.state = Some(state);
+        self.replicas = replicas;
+        Ok(())
+    }
+
+    /// The slots of all devices, in the order of the batch.
+    pub(crate) fn carry(&self) -> Option<Carry> {
+        let carry = self.state().carry.as_ref()?;
+        Some(match &self.replicas {
+            Some(replicas) => replicas.gather(carry, &self.device),
+            None => carry.clone(),
+        })
+    }
+
+    pub(crate) fn replicas(&self) -> Option<&Replicas> {
+        self.replicas.as_ref()
     }
 
     /// The configuration.
@@ -221,13 +268,14 @@ impl Trainer {
     pub(crate) fn take_over(&mut self, other: Self) {
         self.state = other.state;
         self.sampler = other.sampler;
+        self.replicas = other.replicas;
     }
 
     /// Makes all weights what a step with an infinite gradient makes of them.
     #[cfg(test)]
     pub(crate) fn spoil(&mut self) {
         if let Some(mut state) = self.state.take() {
-            let nan = |_: &str, _, value: Tensor<1>| value.mul_scalar(f64::NAN);
+            let nan = |_: &str, _, value: burn::tensor::Tensor<1>| value.mul_scalar(f64::NAN);
             state.model = state.model.map_weights(nan);
             self.state = Some(state);
         }
@@ -264,12 +312,22 @@ impl Trainer {
     /// # Errors
     /// If the loss of the steps reported is no number, or the device fails.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        let mut batch = Batch::from_host(&self.sampler.next_batch(), &self.device);
+        let host = self.sampler.next_batch();
+        let mut batch = Batch::from_host(&host, &self.device);
         let state = self.state.as_ref().expect(BETWEEN_STEPS);
         for hook in &mut self.hooks.before {
             hook(state, &mut batch);
         }
-        let lr = self.step_on(batch);
+        let others = self.replicas.iter().flat_map(Replicas::devices);
+        let others: Vec<Batch> = match self.hooks.before.is_empty() {
+            true => others
+                .map(|device| Batch::from_host(&host, device))
+                .collect(),
+            false => others
+                .map(|device| batch.clone().to_device(device))
+                .collect(),
+        };
+        let lr = self.step_on_all(batch, others);
         let step = self.state().step;
         let mut metrics = None;
         if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
@@ -308,9 +366,25 @@ impl Trainer {
     /// One optimizer step on a batch of the caller's, of as many rows as the run has slots; gives the learning rate used. Waits
     /// for nothing and calls no hook.
     pub fn step_on(&mut self, batch: Batch) -> f64 {
+        let others = self.replicas.iter().flat_map(Replicas::devices);
+        let others = others.map(|device| batch.clone().to_device(device));
+        let others = others.collect();
+        self.step_on_all(batch, others)
+    }
+
+    /// `others` is the same batch on each of the other devices.
+    fn step_on_all(&mut self, batch: Batch, others: Vec<Batch>) -> f64 {
         let state = self.state.take().expect(BETWEEN_STEPS);
         let config = &self.config;
-        let (mut state, lr, metrics) = on_pool(&self.device, move || state.train(config, batch));
+        let (mut state, lr, metrics) = match &mut self.replicas {
+            None => on_pool(&self.device, move || {
+                state.train(config, batch, |gradients, metrics| (gradients, metrics))
+            }),
+            Some(replicas) => {
+                let batches = [batch].into_iter().chain(others).collect();
+                replicas.step(config, state, batches)
+            }
+        };
         state.window = Some(match state.window.take() {
             Some(window) => window.plus(metrics),
             None => metrics,
@@ -321,19 +395,24 @@ impl Trainer {
 }
 
 impl TrainState {
-    /// One segment of every slot, one update.
-    fn train(mut self, config: &TrainConfig, batch: Batch) -> (Self, f64, MetricSums) {
+    /// One segment of every slot, one update. `whole` makes of the gradients and metrics of these slots those of all.
+    pub(crate) fn train(
+        mut self,
+        config: &TrainConfig,
+        batch: Batch,
+        whole: impl FnOnce(Gradients, MetricSums) -> (Gradients, MetricSums),
+    ) -> (Self, f64, MetricSums) {
         let parts = config.accumulate;
         let (carry, gradients, metrics) = if parts == 1 {
             self.differentiate(config, batch)
         } else {
             let rows = batch.batch_size() / parts;
-            let whole = self.slots(&batch);
+            let slots = self.slots(&batch);
             let mut carries = Vec::with_capacity(parts);
             let mut sums: Option<(Gradients, MetricSums)> = None;
             for part in 0..parts {
                 let range = part * rows..(part + 1) * rows;
-                self.carry = Some(whole.rows(range.clone()));
+                self.carry = Some(slots.rows(range.clone()));
                 let (carry, gradients, metrics) = self.differentiate(config, batch.rows(range));
                 carries.push(carry);
                 sums = Some(match sums {
@@ -344,6 +423,7 @@ impl TrainState {
             let (gradients, metrics) = sums.expect("a step has at least one part");
             (Carry::cat(carries), gradients, metrics)
         };
+        let (gradients, metrics) = whole(gradients, metrics);
         let (state, lr) = self.update(config, carry, gradients);
         (state, lr, metrics)
     }

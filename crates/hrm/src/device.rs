@@ -77,6 +77,16 @@ pub enum DeviceError {
         /// What was found of that backend.
         found: String,
     },
+    /// A device that is to compute together with others and can't.
+    #[error(
+        "the device `{name}` can't train together with others ({reason}); expected one device, or several of CUDA: cuda:0,cuda:1"
+    )]
+    NotTogether {
+        /// The name given.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A number type that the device doesn't compute in, or computes wrongly.
     #[error(
         "the device can't compute in {asked} ({reason}); it computes in {works}: use `model.compute={remedy}`"
@@ -406,6 +416,31 @@ pub fn choose(name: Option<&str>) -> Result<Device, DeviceError> {
     name.map_or_else(from_env, parse)
 }
 
+/// The devices that `names` lists, such as `cuda:0,cuda:1`; where none are given as [`from_env`], which may list several too.
+/// More than one are to train together ([`hrm_train::Trainer::data_parallel`]).
+///
+/// # Errors
+/// As [`parse`]; [`DeviceError::NotTogether`] where several are named and one is not of CUDA, or twice in the list.
+pub fn choose_several(names: Option<&str>) -> Result<Vec<Device>, DeviceError> {
+    let list = chosen_name(names);
+    let mut devices: Vec<Device> = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        let device = parse(name)?;
+        let refused = |reason| DeviceError::NotTogether {
+            name: name.to_owned(),
+            reason,
+        };
+        if devices.contains(&device) {
+            return Err(refused("it is named twice"));
+        }
+        if list.contains(',') && !name.starts_with(Backend::Cuda.name()) {
+            return Err(refused("its backend has no sums over devices"));
+        }
+        devices.push(device);
+    }
+    Ok(devices)
+}
+
 /// The name by which [`choose`] chooses.
 pub fn chosen_name(name: Option<&str>) -> String {
     let default = || Backend::default_built_in().unwrap_or(Backend::Flex).name();
@@ -477,6 +512,25 @@ mod tests {
             "{}",
             said("cuda:1")
         );
+    }
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn devices_that_compute_together_are_of_cuda() {
+        assert_eq!(
+            choose_several(Some("flex")).ok(),
+            Some(vec![Device::flex()])
+        );
+        let said = |names| match choose_several(Some(names)) {
+            Err(error) => error.to_string(),
+            Ok(devices) => format!("{devices:?}"),
+        };
+        assert!(said("flex,flex").contains("no sums over devices"));
+        assert!(said("flex,").contains("no sums over devices"));
+        assert!(said("abacus,flex").contains("`abacus` is no device"));
+        assert!(said("").contains("`` is no device"));
+        #[cfg(not(feature = "cuda"))]
+        assert!(said("cuda:0,cuda:1").contains("--features cuda"));
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub(crate) struct Args {
     /// Seed of weights, sampling, augmentation and exploration.
     #[arg(long, conflicts_with = "resume")]
     seed: Option<u64>,
-    /// What computes: flex, cuda:0, metal, vulkan, wgpu, rocm; HRM_DEVICE where it is not given.
+    /// What computes: flex, cuda:0, metal, vulkan, wgpu, rocm; cuda:0,cuda:1 share the slots of a batch. HRM_DEVICE where it is not
+    /// given.
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Sets a field of the configuration.
@@ -250,18 +251,39 @@ struct Trained<'a> {
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    let device = device::choose(args.device.as_deref())?;
+    let devices = device::choose_several(args.device.as_deref())?;
     args.watch.check(console)?;
     let run = match (&args.resume, &args.data, &args.out) {
-        (Some(dir), ..) => resume(dir, args, &device)?,
-        (None, Some(data), Some(out)) => start(data, out, args, &device, console)?,
+        (Some(dir), ..) => resume(dir, args, &devices)?,
+        (None, Some(data), Some(out)) => start(data, out, args, &devices, console)?,
         // clap requires them.
         _ => bail!("expected --preset, --data and --out, or --resume"),
     };
     train(run, &args.watch, console)
 }
 
-fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Console) -> Result<Run> {
+/// Refuses devices that can't do their share of the training.
+fn check_devices(devices: &[Device], config: &TrainConfig) -> Result<()> {
+    let share = TrainConfig {
+        batch_size: config.batch_size.div_ceil(devices.len()),
+        ..config.clone()
+    };
+    for device in devices {
+        device::check_training(device, &share)?;
+    }
+    Ok(())
+}
+
+fn start(
+    data: &Path,
+    out: &Path,
+    args: &Args,
+    devices: &[Device],
+    console: &Console,
+) -> Result<Run> {
+    let [device, others @ ..] = devices else {
+        bail!("no device was named");
+    };
     let preset = args.preset.as_deref().map(Preset::by_name).transpose()?;
     check_free(out, args.force)?;
     if out.is_file() {
@@ -318,7 +340,7 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
             console.note("computing in f32, the device's best type (--set model.compute=bf16 asks for bf16 all the same)");
         }
     }
-    device::check_training(device, &config)?;
+    check_devices(devices, &config)?;
     let file = RunFile {
         preset: preset.map(|preset| preset.name.to_owned()),
         data: std::path::absolute(data)
@@ -328,7 +350,7 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
     file.config.validate()?;
     let (set, held_out) = part(&file.config, set, data)?;
     let config = file.config.clone();
-    let trainer = match weights {
+    let mut trainer = match weights {
         Some((model, _)) => {
             let HrmConfig {
                 h_cycles, l_cycles, ..
@@ -341,6 +363,7 @@ fn start(data: &Path, out: &Path, args: &Args, device: &Device, console: &Consol
         }
         None => Trainer::new(config, Arc::new(set), device)?,
     };
+    trainer.data_parallel(others)?;
     if args.force {
         clear(out)?;
     }
@@ -428,9 +451,12 @@ fn clear(out: &Path) -> Result<()> {
     remove().with_context(|| format!("cannot clear {}", out.display()))
 }
 
-fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
+fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
+    let [device, others @ ..] = devices else {
+        bail!("no device was named");
+    };
     let file = RunFile::read(dir)?;
-    device::check_training(device, &file.config)?;
+    check_devices(devices, &file.config)?;
     let data = args.data.as_deref().unwrap_or(&file.data);
     let set = PuzzleSet::load(data, "train").with_context(|| {
         format!(
@@ -460,6 +486,7 @@ fn resume(dir: &Path, args: &Args, device: &Device) -> Result<Run> {
             }
             error => error.into(),
         })?;
+    run.data_parallel(others)?;
     if let Some(held_out) = held_out {
         run.hold_out(Arc::new(held_out))?;
     }

@@ -218,6 +218,14 @@ impl Run {
         }
     }
 
+    /// Spreads the slots over more devices: see [`Trainer::data_parallel`].
+    ///
+    /// # Errors
+    /// As [`Trainer::data_parallel`].
+    pub fn data_parallel(&mut self, others: &[Device]) -> Result<(), TrainError> {
+        self.trainer.data_parallel(others)
+    }
+
     /// The trainer.
     pub fn trainer(&self) -> &Trainer {
         &self.trainer

@@ -322,3 +322,21 @@ fn a_run_evaluates_keeps_its_best_weights_and_stops_early() {
     again.hold_out(held_out).unwrap();
     assert_eq!(again.train(|_| true).unwrap(), Outcome::Finished);
 }
+
+#[test]
+fn a_run_on_several_devices_goes_back_on_all() {
+    let train = |accumulate: usize, devices: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = run_file();
+        file.config.guard.remedy = Remedy::SkipBatch;
+        file.config.accumulate = accumulate;
+        let mut run = start(dir.path(), &file, Some(|batches| batches == 7));
+        if devices > 1 {
+            crate::parallel::tests::spread(&mut run.trainer, devices).unwrap();
+        }
+        assert_eq!(run.train(|_| true).unwrap(), Outcome::Finished);
+        assert_eq!(run.trainer().state().progress.faults.len(), 1);
+        run.trainer().snapshot().unwrap().tensors
+    };
+    assert_eq!(train(1, 3), train(3, 1));
+}
