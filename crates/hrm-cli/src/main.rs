@@ -26,8 +26,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "draw")]
 use commands::plot;
 use commands::{
-    analyze, bench, conformance, data, devices, eval, export, import, presets, pull, report, solve,
-    train,
+    analyze, bench, conformance, data, devices, eval, export, import, pack, presets, pull, report,
+    solve, train,
 };
 use console::Console;
 
@@ -62,6 +62,8 @@ enum Command {
     Devices(devices::Args),
     Import(import::Args),
     Export(export::Args),
+    Pack(pack::Args),
+    Unpack(pack::UnpackArgs),
     Pull(pull::Args),
     Report(report::Args),
     Conformance(conformance::Args),
@@ -112,6 +114,8 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args, &console),
         Command::Import(args) => import::run(&args, &console),
         Command::Export(args) => export::run(&args, &console),
+        Command::Pack(args) => pack::pack(&args, &console),
+        Command::Unpack(args) => pack::unpack(&args, &console),
         Command::Pull(args) => pull::run(&args, &console),
         Command::Report(args) => report::run(&args, &console),
         Command::Conformance(args) => conformance::run(&args, &console),

@@ -50,6 +50,10 @@ pub struct CheckpointInfo {
     /// Faults, evaluations, and what the run needs to judge the next.
     #[serde(default)]
     pub progress: Progress,
+    /// Whether slots were left out and moments and averages rounded, as [`Run::pack`](crate::Run::pack) does: what goes on
+    /// from it is not the unbroken run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compact: bool,
 }
 
 fn unknown_task() -> Task {
@@ -216,6 +220,7 @@ impl Trainer {
             data: self.sampler().set().fingerprint(),
             task: self.sampler().set().info().task,
             progress: state.progress.clone(),
+            compact: false,
         };
         Ok(Snapshot { info, tensors })
     }
@@ -261,6 +266,7 @@ impl Trainer {
             config,
             sampler,
             progress,
+            compact,
             ..
         } = checkpoint.info;
         config.validate()?;
@@ -301,7 +307,9 @@ impl Trainer {
                 };
                 optimizer.moments.insert(name.clone(), moments);
             }
-            carry = Some(tensors.carry(&config, &plain)?);
+            if !compact {
+                carry = Some(tensors.carry(&config, &plain)?);
+            }
         }
         let window = match tensors.tensors.contains_key("window") {
             true => Some(MetricSums::from_tensor(tensors.float(
@@ -356,12 +364,17 @@ impl Checkpoint {
     /// If it can't be read, is truncated or damaged, is no checkpoint, or is of a later format.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// As [`Checkpoint::read`], of a file's bytes at hand; `path` is what errors name.
+    pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::BadCheckpoint {
             path: path.to_owned(),
             reason,
         };
         let (_, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
+            SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let field = |name: &str| {
             let missing = || bad(format!("its metadata have no `{name}`"));
@@ -381,7 +394,7 @@ impl Checkpoint {
                 supported: FORMAT,
             });
         }
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| bad(error.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
             let dtype = match view.dtype() {
@@ -410,6 +423,47 @@ impl Checkpoint {
         })
     }
 
+    /// Without slots and the sums since the last report; moments and averages in bf16.
+    pub(crate) fn compact(mut self) -> Self {
+        self.info.compact = true;
+        self.tensors
+            .retain(|name, _| name != "window" && !name.starts_with("carry/"));
+        self.with_state_as(DType::BF16)
+    }
+
+    /// Moments and averages in another type of float.
+    pub(crate) fn with_state_as(mut self, dtype: DType) -> Self {
+        let convert = |(name, data): (String, TensorData)| {
+            let is_state = name.starts_with("optimizer/") || name.starts_with("ema/");
+            let data = match is_state && data.dtype() != dtype {
+                true => data.convert_dtype(dtype),
+                false => data,
+            };
+            (name, data)
+        };
+        self.tensors = self.tensors.into_iter().map(convert).collect();
+        self
+    }
+
+    /// As if the run had not been evaluated: its best weights are elsewhere.
+    pub(crate) fn without_best(mut self) -> Self {
+        self.info.progress.best = None;
+        self.info.progress.since_best = 0;
+        self
+    }
+
+    /// What [`Checkpoint::from_bytes`] reads.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
+        let mut bytes = Vec::new();
+        write_to(&mut bytes, &self.path, &self.info, &self.tensors)?;
+        Ok(bytes)
+    }
+
+    /// Writes it, as [`Snapshot::write`] does.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), TrainError> {
+        write(path, &self.info, &self.tensors)
+    }
+
     /// Writes the weights of a model, such as an imported one, as the checkpoint of a run that has made no step and seen no
     /// data. It evaluates and solves, and a run can go on from it with data of its sizes. One weight at a time is held
     /// beside the model.
@@ -432,6 +486,7 @@ impl Checkpoint {
             data: String::new(),
             task,
             progress: Progress::default(),
+            compact: false,
         };
         let weights = model
             .weights()
@@ -678,6 +733,16 @@ fn write(
     info: &CheckpointInfo,
     tensors: &BTreeMap<String, impl Part>,
 ) -> Result<(), TrainError> {
+    write_parts(path, |file| write_to(file, path, info, tensors))
+}
+
+/// The file of a checkpoint, written to `out`; `path` is what errors name.
+fn write_to(
+    out: &mut impl Write,
+    path: &Path,
+    info: &CheckpointInfo,
+    tensors: &BTreeMap<String, impl Part>,
+) -> Result<(), TrainError> {
     let bad = |reason: String| TrainError::BadFile {
         path: path.to_owned(),
         reason,
@@ -716,18 +781,15 @@ fn write(
     let header = Header { metadata, infos };
     let mut header = serde_json::to_vec(&header).map_err(|error| bad(error.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    write_parts(path, |file| {
-        let io = TrainError::io("write", path);
-        let begun = file
-            .write_all(&(header.len() as u64).to_le_bytes())
-            .and_then(|()| file.write_all(&header));
-        begun.map_err(io)?;
-        for (.., data) in &parts {
-            file.write_all(&data.bytes()?)
-                .map_err(TrainError::io("write", path))?;
-        }
-        Ok(())
-    })
+    let io = || TrainError::io("write", path);
+    let begun = out
+        .write_all(&(header.len() as u64).to_le_bytes())
+        .and_then(|()| out.write_all(&header));
+    begun.map_err(io())?;
+    for (.., data) in &parts {
+        out.write_all(&data.bytes()?).map_err(io())?;
+    }
+    Ok(())
 }
 
 /// Writes a file so that a crash at any moment leaves the old one or the new one: to a temporary name, flushed, renamed.

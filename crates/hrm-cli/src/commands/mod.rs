@@ -8,6 +8,7 @@ pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod pack;
 #[cfg(feature = "draw")]
 pub(crate) mod plot;
 pub(crate) mod presets;

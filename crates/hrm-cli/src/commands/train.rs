@@ -507,6 +507,11 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
         first.min(config.steps) + u64::from(first < config.steps),
         config.steps,
     ));
+    if first > 0 && run.trainer().state().carry.is_none() {
+        console.note(
+            "from a compact checkpoint: the slots start anew, moments and averages were rounded",
+        );
+    }
     let mut watchers = watch.open(&run, console)?;
     let mut said = Ok(());
     let trained = run.train_with(|event| {

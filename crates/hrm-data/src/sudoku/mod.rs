@@ -4,6 +4,7 @@ mod board;
 mod canonical;
 #[cfg(feature = "fs")]
 mod csv;
+mod draw;
 mod generate;
 mod puzzle;
 mod size;
@@ -15,6 +16,7 @@ pub use board::{Board, Unit, symbol};
 pub use canonical::Canonical;
 #[cfg(feature = "fs")]
 pub use csv::{read_csv, read_csv_from, write_csv, write_csv_to};
+pub use draw::draw_like;
 pub use generate::Generator;
 pub use puzzle::Puzzle;
 pub use size::SudokuSize;

@@ -4,6 +4,7 @@ mod file;
 mod folder;
 mod guard;
 mod journal;
+mod pack;
 #[cfg(test)]
 mod tests;
 mod writer;

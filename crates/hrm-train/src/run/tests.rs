@@ -340,3 +340,97 @@ fn a_run_on_several_devices_goes_back_on_all() {
     };
     assert_eq!(train(1, 3), train(3, 1));
 }
+
+#[test]
+fn a_packed_run_is_moved_in_parts_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let file = run_file();
+    let mut run = start(&at("run"), &file, None);
+    run.hold_out(puzzles(2)).unwrap();
+    run.train(|report| report.step < 6).unwrap();
+    let before = run.trainer().snapshot().unwrap().tensors;
+    drop(run);
+
+    let parts = Run::pack(&at("run"), &at("packed"), 100_000).unwrap();
+    let sizes: Vec<u64> = parts
+        .iter()
+        .map(|part| part.metadata().unwrap().len())
+        .collect();
+    assert!(
+        parts.len() > 2 && sizes.iter().all(|&size| size <= 100_000),
+        "{sizes:?}"
+    );
+    let whole = fs::metadata(latest_checkpoint(&at("run")).unwrap().unwrap()).unwrap();
+    assert!(sizes.iter().sum::<u64>() < whole.len() * 2 / 3);
+
+    Run::unpack(&at("packed"), &at("moved")).unwrap();
+    let mut moved = Run::resume(&at("moved"), puzzles(1), None, &Device::flex()).unwrap();
+    moved.hold_out(puzzles(2)).unwrap();
+    let state = moved.trainer().state();
+    assert!(state.step == 6 && state.carry.is_none());
+    let after = moved.trainer().snapshot().unwrap().tensors;
+    let kept = |name: &&String| !name.starts_with("carry/") && *name != "window";
+    assert!(before.keys().filter(kept).eq(after.keys()));
+    for (name, found) in &after {
+        let expected = before[name].iter::<f32>();
+        // Half a unit in the last of bf16's eight digits.
+        let rounding = if name.starts_with("model/") {
+            0.0
+        } else {
+            1.0 / 256.0
+        };
+        for (found, expected) in found.iter::<f32>().zip(expected) {
+            assert!(
+                (found - expected).abs() <= rounding * expected.abs(),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(moved.train(|_| true).unwrap(), Outcome::Finished);
+    let reported: Vec<u64> = read_metrics(&at("moved"))
+        .unwrap()
+        .iter()
+        .map(MetricsLine::step)
+        .collect();
+    assert_eq!(reported, [4, 8, 12]);
+    drop(moved);
+    // From here on it is a run like any other.
+    let again = Run::resume(&at("moved"), puzzles(1), Some(15), &Device::flex()).unwrap();
+    assert!(again.trainer().state().carry.is_some());
+}
+
+#[test]
+fn what_is_no_whole_packed_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let file = run_file();
+    drop(start(&at("run"), &file, None));
+    let parts = Run::pack(&at("run"), &at("packed"), 100_000).unwrap();
+    let refused = |wanted: &str| {
+        let error = Run::unpack(&at("packed"), &at("moved")).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(!at("moved").exists());
+    };
+    let bytes = fs::read(&parts[1]).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[500] ^= 1;
+    fs::write(&parts[1], &damaged).unwrap();
+    refused("checksum");
+    fs::remove_file(&parts[1]).unwrap();
+    refused(&format!("part 2 of {} is missing", parts.len()));
+    fs::write(&parts[1], &bytes).unwrap();
+    fs::write(at("packed").join("checkpoint-001-of-002"), &bytes).unwrap();
+    refused("two checkpoints");
+    fs::remove_file(at("packed").join("checkpoint-001-of-002")).unwrap();
+    // A run's own folder, and one that is there.
+    let error = Run::unpack(&at("run"), &at("moved")).unwrap_err();
+    assert!(error.to_string().contains("no parts"), "{error}");
+    for out in ["run", "packed"] {
+        let error = Run::pack(&at("run"), &at(out), 100_000).unwrap_err();
+        assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+        let error = Run::unpack(&at("packed"), &at(out)).unwrap_err();
+        assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+    }
+    Run::unpack(&at("packed"), &at("moved")).unwrap();
+}

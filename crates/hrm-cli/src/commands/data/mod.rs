@@ -32,6 +32,7 @@ pub(crate) enum Command {
 pub(crate) enum Sudoku {
     /// Make Sudokus with exactly one solution, no two equal under relabelling and symmetry.
     Generate(sudoku::Args),
+    Draw(sudoku::DrawArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +44,7 @@ pub(crate) enum Maze {
 pub(crate) fn run(command: &Command, console: &Console) -> Result<Outcome> {
     match command {
         Command::Sudoku(Sudoku::Generate(args)) => sudoku::run(args, console),
+        Command::Sudoku(Sudoku::Draw(args)) => sudoku::draw(args, console),
         Command::Maze(Maze::Generate(args)) => maze::run(args, console),
         Command::Build(command) => build::run(command, console),
         Command::Download(args) => download::run(args, console),

@@ -1,4 +1,4 @@
-//! `hrm data sudoku generate`.
+//! `hrm data sudoku generate` and `hrm data sudoku draw`.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -87,6 +87,77 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             generator.size,
             mean(|puzzle| puzzle.question.clues()),
             mean(|puzzle| puzzle.rating.unwrap_or_default() as usize),
+            args.seed,
+        ),
+    )?;
+    Ok(Outcome::Done)
+}
+
+/// Draw puzzles as hard as others, none of them the same under relabelling and symmetry.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example: 2,000 puzzles with the ratings of the training file, to test on
+  hrm data sudoku draw --input a.csv --input b.csv --like train.csv --count 2000 --seed 1 --out test.csv
+  hrm data build sudoku --input train.csv --test test.csv --out sudoku")]
+pub(crate) struct DrawArgs {
+    /// CSV file to draw from; may be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    input: Vec<PathBuf>,
+    /// CSV file with the ratings wanted (counted as 0, 1, 2-3, 4-7, ...); none of its puzzles is drawn.
+    #[arg(long, value_name = "FILE")]
+    like: PathBuf,
+    /// CSV file of which none is drawn either.
+    #[arg(long, value_name = "FILE")]
+    without: Vec<PathBuf>,
+    /// How many puzzles.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    count: usize,
+    /// Seed of the draw.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// CSV file to write (`source,question,answer,rating`); `-` for stdout.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn draw(args: &DrawArgs, console: &Console) -> Result<Outcome> {
+    let start = Instant::now();
+    check_free(&args.out, args.force)?;
+    let like = sudoku::read_csv(&args.like, None)?;
+    let size = like.first().map(sudoku::Puzzle::size);
+    let read = |files: &[PathBuf]| -> Result<Vec<sudoku::Puzzle>> {
+        let mut all = Vec::new();
+        for file in files {
+            all.extend(sudoku::read_csv(file, size)?);
+        }
+        Ok(all)
+    };
+    let (candidates, without) = (read(&args.input)?, read(&args.without)?);
+    let drawn = sudoku::draw_like(&candidates, &like, &without, args.count, args.seed)?;
+    write_file(&args.out, args.force, |out| {
+        Ok(sudoku::write_csv_to(out, &args.out, &drawn)?)
+    })?;
+    if args.out == Path::new("-") {
+        return Ok(Outcome::Done);
+    }
+    let report = Generated {
+        task: "sudoku",
+        count: drawn.len(),
+        seed: args.seed,
+        out: &args.out,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    console.result(
+        &report,
+        format_args!(
+            "{}: {} of {} Sudokus, rated as {}, seed {}",
+            args.out.display(),
+            report.count,
+            candidates.len(),
+            args.like.display(),
             args.seed,
         ),
     )?;

@@ -1,0 +1,95 @@
+//! `hrm pack` and `hrm unpack`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args as Arguments;
+use hrm::prelude::*;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::console::Console;
+use crate::files::check_free;
+
+/// Make a run small enough to be moved: its last checkpoint in parts, without slots, moments and averages in bf16.
+///
+/// The weights are whole. A training that goes on from it after `hrm unpack` is not bit for bit the unbroken one.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm pack run --out packed --part-mib 16
+  hrm unpack packed --out run2 && hrm train --resume run2 --data sudoku")]
+pub(crate) struct Args {
+    /// Run folder.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Folder to write the parts to.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Most MiB of a part.
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    part_mib: u32,
+}
+
+/// Make a run again of a packed one.
+#[derive(Debug, Arguments)]
+pub(crate) struct UnpackArgs {
+    /// Folder that `hrm pack` wrote.
+    #[arg(value_name = "DIR")]
+    packed: PathBuf,
+    /// Run folder to make.
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "packed")]
+struct Packed<'a> {
+    run: &'a Path,
+    parts: Vec<PathBuf>,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "unpacked")]
+struct Unpacked<'a> {
+    run: &'a Path,
+    checkpoint: PathBuf,
+}
+
+pub(crate) fn pack(args: &Args, console: &Console) -> Result<Outcome> {
+    check_free(&args.out, false)?;
+    let part_bytes = usize::try_from(args.part_mib).context("--part-mib")? << 20;
+    let parts = Run::pack(&args.run, &args.out, part_bytes)?;
+    let sizes = parts.iter().map(|part| Ok(part.metadata()?.len()));
+    let bytes = sizes.sum::<std::io::Result<u64>>()?;
+    let text = format!(
+        "{}: {} parts, {:.1} MiB",
+        args.out.display(),
+        parts.len(),
+        bytes as f64 / f64::from(1 << 20)
+    );
+    let line = Packed {
+        run: &args.run,
+        parts,
+        bytes,
+    };
+    console.result(&line, text)?;
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn unpack(args: &UnpackArgs, console: &Console) -> Result<Outcome> {
+    check_free(&args.out, false)?;
+    let checkpoint = Run::unpack(&args.packed, &args.out)?;
+    let text = format!(
+        "{}; go on with: hrm train --resume {} --data DIR",
+        checkpoint.display(),
+        args.out.display()
+    );
+    let line = Unpacked {
+        run: &args.out,
+        checkpoint,
+    };
+    console.result(&line, text)?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,118 @@
+//! Runs made small to be moved: the last checkpoint without slots, moments and averages in bf16, in parts of a size at most.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::DType;
+
+use super::Run;
+use super::file::Record;
+use super::folder::{checkpoint_path, config_path, metrics_path, prepare};
+use crate::checkpoint::{Checkpoint, write_whole};
+use crate::error::TrainError;
+
+const PREFIX: &str = "checkpoint-";
+
+impl Run {
+    /// Writes the last checkpoint of a run as parts of at most `part_bytes` into a new folder, with its configuration and its
+    /// metrics. The weights are whole; moments and averages are rounded to bf16; what is in the slots is left out, and so are
+    /// the best weights. A run that goes on from it is thus not the unbroken run: that is what checkpoints are for. Gives the parts.
+    ///
+    /// # Errors
+    /// If the folder is no run or has no checkpoint, `out` holds files, or the disk fails.
+    pub fn pack(dir: &Path, out: &Path, part_bytes: usize) -> Result<Vec<PathBuf>, TrainError> {
+        let record = Record::read(dir)?;
+        let checkpoint = Checkpoint::open(dir)?;
+        let there = out.exists() && !is_empty_folder(out)?;
+        if there {
+            return Err(TrainError::RunExists {
+                path: out.to_owned(),
+            });
+        }
+        fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
+        let bytes = checkpoint.compact().to_bytes()?;
+        let chunks = bytes.chunks(part_bytes.max(1));
+        let count = chunks.len();
+        let mut parts = Vec::with_capacity(count);
+        for (index, chunk) in chunks.enumerate() {
+            let path = out.join(format!("{PREFIX}{:03}-of-{count:03}", index + 1));
+            write_whole(&path, chunk)?;
+            parts.push(path);
+        }
+        copy_metrics(dir, out)?;
+        record.write(out)?;
+        Ok(parts)
+    }
+
+    /// Makes a run again of what [`Run::pack`] wrote; gives its checkpoint. The slots start anew when it goes on, and the next
+    /// evaluation counts as the best.
+    ///
+    /// # Errors
+    /// If a part is missing or damaged, `out` holds a run, or the disk fails.
+    pub fn unpack(packed: &Path, out: &Path) -> Result<PathBuf, TrainError> {
+        let record = Record::read(packed)?;
+        let mut bytes = Vec::new();
+        for path in parts(packed)? {
+            bytes.extend(fs::read(&path).map_err(TrainError::io("read", path))?);
+        }
+        let checkpoint = Checkpoint::from_bytes(&bytes, packed)?
+            .with_state_as(DType::F32)
+            .without_best();
+        drop(bytes);
+        let _lock = prepare(out)?;
+        let path = checkpoint_path(out, checkpoint.info().step);
+        checkpoint.write(&path)?;
+        copy_metrics(packed, out)?;
+        record.write(out)?;
+        Ok(path)
+    }
+}
+
+fn is_empty_folder(path: &Path) -> Result<bool, TrainError> {
+    let mut entries = fs::read_dir(path).map_err(TrainError::io("read", path))?;
+    Ok(entries.next().is_none())
+}
+
+fn copy_metrics(from: &Path, to: &Path) -> Result<(), TrainError> {
+    let from = metrics_path(from);
+    if from.exists() {
+        fs::copy(&from, metrics_path(to)).map_err(TrainError::io("copy", from))?;
+    }
+    Ok(())
+}
+
+/// The parts in order, none missing.
+fn parts(packed: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let no_run = |reason: String| TrainError::NoRun {
+        path: packed.to_owned(),
+        reason,
+    };
+    let mut found = Vec::new();
+    let mut count = None;
+    for entry in fs::read_dir(packed).map_err(TrainError::io("read", packed))? {
+        let path = entry.map_err(TrainError::io("read", packed))?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.split_once("-of-"))
+            .and_then(|(index, of)| {
+                Some((index.parse::<usize>().ok()?, of.parse::<usize>().ok()?))
+            });
+        let Some((index, of)) = number else { continue };
+        if *count.get_or_insert(of) != of {
+            return Err(no_run("it has parts of two checkpoints".to_owned()));
+        }
+        found.push((index, path));
+    }
+    found.sort();
+    let Some(count) = count else {
+        return Err(no_run(format!(
+            "it has no parts {PREFIX}... (of a packed run) beside {}",
+            config_path(packed).display()
+        )));
+    };
+    let missing = (1..=count).find(|&index| found.iter().all(|(there, _)| *there != index));
+    match missing {
+        Some(index) => Err(no_run(format!("part {index} of {count} is missing"))),
+        None => Ok(found.into_iter().map(|(_, path)| path).collect()),
+    }
+}
