@@ -189,55 +189,56 @@ const F32_TOLERANCE: f64 = 1e-3;
 const F32_UNEQUAL: f64 = 0.01;
 
 /// The largest error of bfloat16 against float32 in PyTorch 2.15 on a CPU, by quantity: at the small and at the published size.
-/// Measured by `benches/pytorch/bf16_error.py`, the largest of 4 seeds at the small
-/// size, one seed at the published; a device may have twice as much. What was not measured at the published size has the small one's.
+/// Measured by `benches/pytorch/bf16_error.py`, the largest of 20 seeds at the small size (of adaptive inference's unequal answers, which
+/// follow from close decisions, the mean: twice the largest would be nearly all), one seed at the published; a device may have twice as much.
+/// What was not measured at the published size has the small one's.
 const PYTORCH_BF16: &[(&str, f64, Option<f64>)] = &[
-    ("attention", 7.79e-03, Some(8.71e-03)),
-    ("attention: gradient", 6.26e-03, Some(7.92e-03)),
-    ("rope", 5.03e-03, Some(5.27e-03)),
-    ("rope: gradient", 5.10e-03, Some(5.09e-03)),
-    ("norm", 5.62e-03, Some(7.71e-03)),
+    ("attention", 8.97e-03, Some(8.71e-03)),
+    ("attention: gradient", 9.17e-03, Some(7.92e-03)),
+    ("rope", 5.42e-03, Some(5.27e-03)),
+    ("rope: gradient", 5.46e-03, Some(5.09e-03)),
+    ("norm", 6.52e-03, Some(7.71e-03)),
     ("norm: gradient", 6.12e-03, Some(5.37e-03)),
-    ("swiglu", 9.96e-03, Some(1.25e-02)),
-    ("swiglu: gradient", 9.10e-03, Some(1.18e-02)),
+    ("swiglu", 1.09e-02, Some(1.25e-02)),
+    ("swiglu: gradient", 9.90e-03, Some(1.18e-02)),
     ("stablemax cross-entropy", 2.63e-04, Some(5.50e-05)),
     (
         "stablemax cross-entropy: gradient",
-        2.18e-03,
+        3.43e-03,
         Some(2.44e-03),
     ),
-    ("softmax cross-entropy", 6.41e-04, Some(2.00e-04)),
+    ("softmax cross-entropy", 9.51e-04, Some(2.00e-04)),
     ("softmax cross-entropy: gradient", 1.00e-02, Some(5.53e-03)),
-    ("narrow q head of a batch", 4.78e-03, Some(4.14e-03)),
+    ("narrow q head of a batch", 5.88e-03, Some(4.14e-03)),
     (
         "narrow q head of a batch: gradient",
-        6.35e-03,
+        9.22e-03,
         Some(4.93e-03),
     ),
-    ("select and cat of the input", 5.53e-03, Some(6.30e-03)),
+    ("select and cat of the input", 6.07e-03, Some(6.30e-03)),
     (
         "select and cat of the input: gradient",
         1.57e-02,
         Some(2.79e-02),
     ),
-    ("chain of autotuned products", 8.18e-03, Some(9.11e-03)),
+    ("chain of autotuned products", 1.14e-02, Some(9.11e-03)),
     (
         "chain of autotuned products: gradient",
-        1.30e-02,
+        1.36e-02,
         Some(1.10e-02),
     ),
-    ("segment: z_h", 1.32e-01, None),
-    ("segment: z_l", 1.10e-01, None),
+    ("segment: z_h", 1.78e-01, None),
+    ("segment: z_l", 1.39e-01, None),
     ("segment: logits", 7.52e-02, None),
-    ("segment: q_halt", 7.83e-02, None),
-    ("training step: loss", 4.43e-03, None),
-    ("training step: q_halt", 4.15e-02, None),
-    ("training step: halted", 0.00e+00, None),
-    ("training step: gradients", 7.89e-02, None),
-    ("adaptive inference: segments", 1.25e-01, None),
-    ("adaptive inference: cells", 1.24e-01, None),
-    ("50 training steps: loss", 2.62e-03, None),
-    ("50 training steps: norms of the weights", 4.49e-03, None),
+    ("segment: q_halt", 1.74e-01, None),
+    ("training step: loss", 8.05e-03, None),
+    ("training step: q_halt", 1.82e-01, None),
+    ("training step: halted", 1.67e-01, None),
+    ("training step: gradients", 1.69e-01, None),
+    ("adaptive inference: segments", 1.35e-01, None),
+    ("adaptive inference: cells", 1.75e-01, None),
+    ("50 training steps: loss", 7.98e-03, None),
+    ("50 training steps: norms of the weights", 4.67e-03, None),
 ];
 
 impl Suite {

@@ -10,14 +10,29 @@ use hrm::prelude::*;
 
 #[test]
 fn every_part_is_within_its_tolerance() {
+    hold(ComputeType::F32);
+}
+
+/// Where the device computes in bf16: as near to f32 as PyTorch's is.
+#[test]
+fn every_part_is_within_its_tolerance_in_bf16() {
+    let device = device::from_env().unwrap();
+    match device::check_compute(&device, ComputeType::Bf16) {
+        Ok(()) => hold(ComputeType::Bf16),
+        Err(error) => println!("skipped: {error}"),
+    }
+}
+
+fn hold(compute: ComputeType) {
     let device = device::from_env().unwrap();
     let rows = Suite::new(SuiteSize::Small)
+        .in_type(compute)
         .run(&device, |part| eprintln!("{part}"))
         .unwrap();
     let mut over = Vec::new();
     for row in &rows {
         println!(
-            "{:<45} {:>8.1e} of {:>6.0e} {}",
+            "{:<45} {:>8.1e} of {:>7.1e} {}",
             row.quantity, row.largest_error, row.tolerance, row.note
         );
         if !row.passed() {

@@ -267,7 +267,7 @@ impl<'a> Quantity<'a> {
 fn describe(mut text: String, compared: &[Comparison], passed: bool) -> String {
     for row in compared {
         let line = format!(
-            "  {:<45} {:>8.1e} of {:>6.0e}  {} {}",
+            "  {:<45} {:>8.1e} of {:>7.1e}  {} {}",
             row.quantity,
             row.largest_error,
             row.tolerance,

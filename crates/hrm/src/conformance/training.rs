@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use hrm_act::{Batch, Carry, HaltRule, Puzzle, Reasoner, ReasonerConfig};
 use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, truncated_normal};
 use hrm_data::PuzzleSet;
@@ -120,9 +120,13 @@ pub(super) fn step(setting: &Setting) -> Found {
         let second = Batch::from_host(&second, &setting.device);
         let carry = Carry::empty(&model, &first);
         let before = config.act.step(&model, carry, first, config.batch_size);
-        let step = config
-            .act
-            .step(&model, before.carry, second, config.batch_size);
+        // Every second slot takes a new puzzle, whatever rounding makes of a close decision.
+        let mut carry = before.carry;
+        let even: Vec<i32> = (0..config.batch_size as i32)
+            .map(|slot| (slot + 1) % 2)
+            .collect();
+        carry.halted = Tensor::<1, Int>::from_data(even.as_slice(), &setting.device).bool();
+        let step = config.act.step(&model, carry, second, config.batch_size);
         found.push(setting.read("loss", Measure::Largest, step.loss.clone())?);
         found.push(setting.read("q_halt", Measure::Largest, step.q_halt)?);
         let halted = step.carry.halted.int().float();
