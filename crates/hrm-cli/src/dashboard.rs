@@ -15,6 +15,8 @@ pub(crate) struct Dashboard {
     renderer: TuiMetricsRendererWrapper,
     interrupter: Interrupter,
     known: Vec<String>,
+    /// Highest step shown: after a fault the bar waits, since it can't be set back.
+    reached: usize,
 }
 
 impl Dashboard {
@@ -22,13 +24,15 @@ impl Dashboard {
     pub(crate) fn open(first: u64, steps: u64) -> Self {
         let interrupter = Interrupter::new();
         let mut renderer = TuiMetricsRendererWrapper::new(interrupter.clone(), None);
-        renderer.start(0, 1, Some(size(steps)), Some("steps"));
+        // The whole run is one epoch.
+        renderer.start(1, 1, Some(size(steps)), Some("steps"));
         renderer.start_split("train", size(steps));
         renderer.update_split(size(first));
         Self {
             renderer,
             interrupter,
             known: Vec::new(),
+            reached: size(first),
         }
     }
 
@@ -38,7 +42,8 @@ impl Dashboard {
     }
 
     pub(crate) fn step(&mut self, step: u64) {
-        self.renderer.update_split(size(step));
+        self.reached = self.reached.max(size(step));
+        self.renderer.update_split(self.reached);
     }
 
     /// Values since the last time; a tag `test/...` is of the held-out puzzles, others are of the training.

@@ -15,7 +15,7 @@ pub(crate) struct Watch {
     /// Writes event files for TensorBoard into a folder, RUN/tensorboard where none is named.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     tensorboard: Option<Option<PathBuf>>,
-    /// Shows curves over the whole terminal instead of the bar; `q` there ends the training.
+    /// Shows curves over the whole terminal instead of the bar; `q` there, then `s`, ends the training.
     #[arg(long)]
     dashboard: bool,
 }
