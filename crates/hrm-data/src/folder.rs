@@ -186,6 +186,7 @@ impl PuzzleSet {
             group_offsets: arrays.group_offsets,
             derived: None,
             identifiers: None,
+            fingerprint: Default::default(),
             provenance: ours.and_then(|split| split.provenance).map(Arc::new),
             layout: arrays.layout,
             info,

@@ -8,7 +8,7 @@ use crate::{DataError, IGNORED, Identifiers, PuzzleBatch, SetInfo};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Examples, grouped into puzzles (what has one puzzle id) and these into groups (an original and its
 /// augmentations). Cloning shares the tokens.
@@ -28,10 +28,21 @@ pub struct PuzzleSet {
     pub(crate) group_offsets: Vec<u32>,
     pub(crate) derived: Option<Vec<Derived>>,
     pub(crate) identifiers: Option<Arc<Identifiers>>,
+    pub(crate) fingerprint: Fingerprint,
     #[cfg(feature = "fs")]
     pub(crate) provenance: Option<Arc<crate::folder::Provenance>>,
     #[cfg(feature = "fs")]
     pub(crate) layout: crate::folder::Layout,
+}
+
+/// [`PuzzleSet::fingerprint`] once it was asked for. A clone has none: it may be about to be changed.
+#[derive(Debug, Default)]
+pub(crate) struct Fingerprint(OnceLock<String>);
+
+impl Clone for Fingerprint {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// A puzzle that is an original under a transformation: its examples are the rows from `first_row` on.
@@ -135,6 +146,7 @@ impl PuzzleSet {
             group_offsets: arrays.group_offsets,
             derived: None,
             identifiers: None,
+            fingerprint: Fingerprint::default(),
             #[cfg(feature = "fs")]
             provenance: None,
             #[cfg(feature = "fs")]
@@ -186,6 +198,7 @@ impl PuzzleSet {
             return Err(DataError::mismatch("augmentation", expected, found));
         }
         self.augmentation = augmentation;
+        self.fingerprint = Fingerprint::default();
         Ok(self)
     }
 
@@ -407,18 +420,61 @@ impl PuzzleSet {
     /// # Panics
     /// If `batch_size` is 0.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = (PuzzleBatch, usize)> + '_ {
+        self.batches_in_order(batch_size, self.num_examples(), |at| at)
+    }
+
+    /// The examples of these places, batched as by [`PuzzleSet::batches`].
+    ///
+    /// # Panics
+    /// If `batch_size` is 0, or there is no such example.
+    pub fn batches_of<'a>(
+        &'a self,
+        examples: &'a [usize],
+        batch_size: usize,
+    ) -> impl Iterator<Item = (PuzzleBatch, usize)> + 'a {
+        self.batches_in_order(batch_size, examples.len(), |at| examples[at])
+    }
+
+    fn batches_in_order<'a>(
+        &'a self,
+        batch_size: usize,
+        examples: usize,
+        place: impl Fn(usize) -> usize + 'a,
+    ) -> impl Iterator<Item = (PuzzleBatch, usize)> + 'a {
         assert!(batch_size > 0, "a batch has at least one row");
-        let examples = self.num_examples();
         (0..examples).step_by(batch_size).map(move |first| {
             let rows = batch_size.min(examples - first);
             let mut batch = self.blank_batch(batch_size);
             for row in 0..rows {
-                let puzzle = self.puzzle_of(first + row);
-                let k = first + row - self.puzzle_offsets[puzzle] as usize;
+                let example = place(first + row);
+                let puzzle = self.puzzle_of(example);
+                let k = example - self.puzzle_offsets[puzzle] as usize;
                 self.read_example(puzzle, k, &mut batch, row);
             }
             (batch, rows)
         })
+    }
+
+    /// Places of `limit` examples that show as many groups as can be, in rising order: the first example of each
+    /// group, which is of its original, then the second of each, and so on; all where there are no more.
+    pub fn spread(&self, limit: usize) -> Vec<usize> {
+        let examples = self.num_examples();
+        if limit >= examples {
+            return (0..examples).collect();
+        }
+        let start = |puzzle: usize| self.puzzle_offsets[puzzle] as usize;
+        let mut groups: Vec<Range<usize>> = (0..self.num_groups())
+            .map(|group| self.group(group))
+            .map(|puzzles| start(puzzles.start)..start(puzzles.end))
+            .collect();
+        let mut places = Vec::with_capacity(limit);
+        while places.len() < limit {
+            groups.retain(|left| !left.is_empty());
+            let left = limit - places.len();
+            places.extend(groups.iter_mut().take(left).filter_map(Iterator::next));
+        }
+        places.sort_unstable();
+        places
     }
 
     /// The groups in `range`, clipped to what there is; shares the tokens.
@@ -440,6 +496,7 @@ impl PuzzleSet {
             group_offsets: rebase(groups),
             derived: self.derived.as_ref().map(|all| all[puzzles].to_vec()),
             identifiers: self.identifiers.clone(),
+            fingerprint: Fingerprint::default(),
             #[cfg(feature = "fs")]
             provenance: self.provenance.clone(),
             #[cfg(feature = "fs")]
@@ -456,8 +513,13 @@ impl PuzzleSet {
     }
 
     /// SHA-256 in hex over tokens, offsets, ids, sizes and augmentation; a resumed run compares it. It does
-    /// not depend on how the set is stored.
+    /// not depend on how the set is stored. The tokens are read the first time only.
     pub fn fingerprint(&self) -> String {
+        let Fingerprint(known) = &self.fingerprint;
+        known.get_or_init(|| self.hash()).clone()
+    }
+
+    fn hash(&self) -> String {
         let mut hash = Sha256::new();
         let about = serde_json::json!([self.info, self.augmentation]);
         hash.update(about.to_string());
@@ -633,5 +695,86 @@ pub(crate) fn unmask(labels: &mut [u8], ignored: Option<u8>) {
         for label in labels.iter_mut().filter(|label| **label == id) {
             *label = IGNORED;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups of so many puzzles of so many examples; the tokens of an example are its place.
+    fn set(groups: &[&[u32]]) -> PuzzleSet {
+        let info = SetInfo {
+            task: crate::Task::Other,
+            vocab_size: 100,
+            ignore_label_id: None,
+            ..SetInfo::maze(1, 2)
+        };
+        let (mut puzzle_offsets, mut group_offsets) = (vec![0], vec![0]);
+        for examples in groups.iter().copied().flatten() {
+            puzzle_offsets.push(puzzle_offsets[puzzle_offsets.len() - 1] + examples);
+        }
+        for puzzles in groups {
+            group_offsets.push(group_offsets[group_offsets.len() - 1] + puzzles.len() as u32);
+        }
+        let examples = puzzle_offsets[puzzle_offsets.len() - 1] as u8;
+        let tokens: Vec<u8> = (0..examples).flat_map(|place| [place; 2]).collect();
+        let arrays = SetArrays {
+            inputs: tokens.clone(),
+            labels: tokens,
+            puzzle_ids: vec![0; puzzle_offsets.len() - 1],
+            puzzle_offsets,
+            group_offsets,
+        };
+        PuzzleSet::from_arrays(info, arrays).unwrap()
+    }
+
+    #[test]
+    fn a_few_examples_are_of_as_many_groups_as_can_be() {
+        // Places 0 to 5, 6, none, 7 to 9.
+        let set = set(&[&[2, 2, 2], &[1], &[0], &[1, 2]]);
+        assert_eq!(set.spread(0), [] as [usize; 0]);
+        assert_eq!(set.spread(2), [0, 6]);
+        assert_eq!(set.spread(3), [0, 6, 7]);
+        assert_eq!(set.spread(5), [0, 1, 6, 7, 8]);
+        assert_eq!(set.spread(8), [0, 1, 2, 3, 6, 7, 8, 9]);
+        assert_eq!(set.spread(9), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+        for limit in [10, usize::MAX] {
+            assert_eq!(set.spread(limit), (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn where_each_group_has_one_example_the_first_ones_are_taken() {
+        assert_eq!(set(&[&[1], &[1], &[1]]).spread(2), [0, 1]);
+    }
+
+    #[test]
+    fn batches_of_places_hold_their_examples() {
+        let set = set(&[&[2, 2], &[3]]);
+        let found: Vec<(Vec<u8>, usize)> = set
+            .batches_of(&[0, 4, 6], 2)
+            .map(|(batch, rows)| (batch.inputs, rows))
+            .collect();
+        assert_eq!(found, [(vec![0, 0, 4, 4], 2), (vec![6, 6, 0, 0], 1)]);
+    }
+
+    #[test]
+    fn the_tokens_are_hashed_once_and_anew_for_a_set_that_is_changed() {
+        let Fingerprint(known) = &set(&[&[1]]).fingerprint;
+        assert_eq!(known.get(), None);
+        let set = set(&[&[1], &[1]]);
+        let found = set.fingerprint();
+        let Fingerprint(known) = &set.fingerprint;
+        assert_eq!(known.get(), Some(&found));
+        assert_eq!(set.hash(), found);
+        assert_eq!(set.clone().fingerprint(), found);
+        assert_ne!(set.take(1).fingerprint(), found);
+
+        let sudoku = SetInfo::sudoku(SudokuSize::Four);
+        let plain = PuzzleSet::from_examples(sudoku, vec![1; 16], vec![2; 16]).unwrap();
+        let before = plain.fingerprint();
+        let augmented = plain.with_augmentation(Augmentation::Sudoku).unwrap();
+        assert_ne!(augmented.fingerprint(), before);
     }
 }

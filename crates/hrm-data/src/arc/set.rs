@@ -216,6 +216,7 @@ impl Split {
             group_offsets: self.group_offsets,
             derived: Some(self.derived),
             identifiers: Some(Arc::clone(names)),
+            fingerprint: Default::default(),
             #[cfg(feature = "fs")]
             provenance: None,
             #[cfg(feature = "fs")]
