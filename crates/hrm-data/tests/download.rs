@@ -402,6 +402,52 @@ fn a_file_that_changed_meanwhile_is_begun_anew() {
 }
 
 #[test]
+fn what_broke_off_of_another_revision_does_not_make_an_older_file_pass_for_it() {
+    let (old, new) = (noise(20_000, 8), noise(20_000, 9));
+    let server = Server::hub(SUDOKU, large(&old), small(b"x"));
+    let path = |name| format!("/datasets/sapientinc/sudoku-extreme/resolve/v2/{name}");
+    let cut = Served {
+        cuts: vec![1_000; 4],
+        ..large(&new)
+    };
+    server.put(&path("train.csv"), cut);
+    server.put(&path("test.csv"), small(b"y"));
+    let folder = tempfile::tempdir().unwrap();
+    let (parts, set) = (folder.path().join("parts"), folder.path().join("set"));
+    let second = DownloadConfig {
+        revision: Some("v2".into()),
+        ..server.config()
+    };
+    server.download(SUDOKU, folder.path()).unwrap();
+    download(SUDOKU, &second, folder.path()).unwrap_err();
+    // The first revision is still there, and the second is not.
+    assert_eq!(fs::read(parts.join("train.csv")).unwrap(), old);
+    download(SUDOKU, &second, folder.path()).unwrap();
+    assert_eq!(fs::read(set.join("train.csv")).unwrap(), new);
+
+    // A file that was changed is downloaded anew.
+    fs::write(parts.join("train.csv"), "changed").unwrap();
+    download(SUDOKU, &second, folder.path()).unwrap();
+    assert_eq!(fs::read(set.join("train.csv")).unwrap(), new);
+}
+
+#[test]
+fn placing_twice_leaves_the_files_as_they_are() {
+    let bytes = csv(30, 1);
+    let server = Server::hub(SUDOKU, large(&bytes), small(&csv(4, 2)));
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        server.download(SUDOKU, folder.path()).unwrap();
+        for place in ["parts", "set"] {
+            let file = folder.path().join(place).join("train.csv");
+            assert_eq!(fs::read(file).unwrap(), bytes);
+        }
+    }
+    let set = folder.path().join("set");
+    assert_eq!(names(&set), ["download.json", "test.csv", "train.csv"]);
+}
+
+#[test]
 fn a_server_without_ranges_sends_all_again() {
     let bytes = noise(20_000, 7);
     let train = Served {

@@ -263,9 +263,15 @@ impl Download {
             match self.set.origin() {
                 Origin::Hub(..) => {
                     let path = to.join(&file.file);
-                    fs::hard_link(&file.path, &path)
-                        .or_else(|_| fs::copy(&file.path, &path).map(drop))
-                        .map_err(|source| unwritten(&path, source))?;
+                    // Under another name first: what is there may be a link to the very file, which a copy would empty.
+                    let new = to.join(format!(".{}.new", file.file));
+                    let _ = fs::remove_file(&new);
+                    fs::hard_link(&file.path, &new)
+                        .or_else(|_| fs::copy(&file.path, &new).map(drop))
+                        .map_err(|source| unwritten(&new, source))?;
+                    // A new name of the same file is not renamed, where the old name is there.
+                    fs::rename(&new, &path).map_err(|source| unwritten(&path, source))?;
+                    let _ = fs::remove_file(&new);
                 }
                 Origin::GitHub(_, folder) => {
                     let unpacked = unpack(&file.path, folder, to).inspect_err(|error| {

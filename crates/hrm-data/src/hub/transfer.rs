@@ -61,7 +61,7 @@ pub(super) struct Wanted<'a> {
     pub sha256: Option<&'a str>,
 }
 
-/// What is known of a file, whole or not, beside it on the disk.
+/// What is known of a file that is still coming, beside its part on the disk.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
     url: String,
@@ -72,6 +72,24 @@ struct Begun {
 impl Begun {
     fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+}
+
+/// What is known of a whole file, beside it on the disk.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Done {
+    url: String,
+    sha256: String,
+}
+
+impl Done {
+    fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    fn write(&self, path: &Path) -> Result<(), DataError> {
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        fs::write(path, bytes).map_err(|source| written(path, source))
     }
 }
 
@@ -120,18 +138,22 @@ pub(super) fn fetch(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, DataError> {
     let path = folder.join(wanted.name);
-    let about = folder.join(format!("{}.begun", wanted.name));
-    if path.is_file() && Begun::read(&about).is_some_and(|begun| begun.url == wanted.url) {
-        // It got its name when it was whole.
+    let about = folder.join(format!("{}.done", wanted.name));
+    if path.is_file()
+        && let Some(done) = Done::read(&about).filter(|done| done.url == wanted.url)
+    {
         let found = read(&path, checksum(sha2::Sha256::new(), &path))?;
-        require(wanted, &path, wanted.sha256, &found)?;
-        return fetched(wanted, path, found);
+        // What was changed since is downloaded anew.
+        if found == done.sha256 {
+            require(wanted, &path, wanted.sha256, &found)?;
+            return fetched(wanted, path, found);
+        }
     }
     let mut transfer = Transfer {
         agent,
         wanted,
         part: folder.join(format!("{}.part", wanted.name)),
-        begun: about,
+        begun: folder.join(format!("{}.begun", wanted.name)),
         received: false,
         progress,
     };
@@ -157,9 +179,18 @@ pub(super) fn fetch(
             }
         }
     };
-    let part = transfer.part;
+    let (part, begun) = (transfer.part, transfer.begun);
     let found = verify(wanted, &part, tag.as_deref())?;
+    // Before the file gets its name: where the program ends between the two, an older file of this name is told by its
+    // checksum, and the part is still there.
+    let done = Done {
+        url: wanted.url.into(),
+        sha256: found.clone(),
+    };
+    done.write(&about)?;
     fs::rename(&part, &path).map_err(|source| written(&path, source))?;
+    // Of no use without the part, and of no harm.
+    let _ = fs::remove_file(&begun);
     fetched(wanted, path, found)
 }
 
@@ -394,7 +425,12 @@ fn refused(url: &str, status: StatusCode) -> Failure {
 
 /// The address that `to` means on a page of the address `from`. Nobody is led from an encrypted connection to an open one.
 fn join(from: &str, to: &str) -> Option<String> {
-    if let Some((scheme, _)) = to.split_once("://") {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && (scheme.chars()).all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    let absolute = to.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
+    if let Some((scheme, _)) = absolute {
         let open = scheme.eq_ignore_ascii_case("http");
         let safe = scheme.eq_ignore_ascii_case("https") || (open && !from.starts_with("https:"));
         return safe.then(|| to.to_owned());
@@ -487,6 +523,8 @@ mod tests {
         let from = "https://hub/a/b?c";
         assert_eq!(join(from, "/d?e").unwrap(), "https://hub/d?e");
         assert_eq!(join(from, "//cdn/d").unwrap(), "https://cdn/d");
+        let within = "/d?from=http://elsewhere";
+        assert_eq!(join(from, within).unwrap(), format!("https://hub{within}"));
         assert_eq!(join(from, "https://cdn/d").unwrap(), "https://cdn/d");
         for to in ["http://cdn/d", "file:///etc/passwd", "d", ""] {
             assert_eq!(join(from, to), None, "{to}");
