@@ -67,6 +67,12 @@ impl Augmentation {
         }
     }
 
+    /// Whether [`derive`](Self::derive) knows a code, or it is 0, the original's own.
+    #[cfg(feature = "fs")]
+    pub(crate) fn derives(task: Task, code: u32) -> bool {
+        code == 0 || (task == Task::Arc && code < ArcAugmentation::COUNT)
+    }
+
     /// Turns an original's tokens, `[S]` each, into those of the derived puzzle `code`, which is not 0.
     /// Always the same for the same code.
     pub(crate) fn derive(self, info: &SetInfo, code: u32, inputs: &mut [u8], labels: &mut [u8]) {

@@ -33,7 +33,7 @@ const MAX_IDENTIFIERS: u64 = 1 << 30;
 /// How a set was stored, so that it is written back the same way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
-    /// Element types of the files of inputs and labels; `None` lets the writer choose.
+    /// Element types of the files of inputs and labels, the widest of all sets; `None` lets the writer choose.
     pub inputs: Option<ElementType>,
     pub labels: Option<ElementType>,
     /// Names of the sets and how many groups each has; empty means one set named `all`.
@@ -176,6 +176,11 @@ impl PuzzleSet {
             None if originals && split == "train" => Augmentation::of_originals(info.task),
             None => Augmentation::None,
         };
+        let names_path = dir.join("identifiers.json");
+        let names: Option<Identifiers> = match names_path.exists() {
+            true => Some(read_json(&names_path, MAX_IDENTIFIERS)?),
+            false => None,
+        };
         let mut set = Self {
             augmentation: Augmentation::None,
             inputs,
@@ -193,6 +198,10 @@ impl PuzzleSet {
         };
         if derived {
             let (puzzles, groups) = (arrays.derived, arrays.derived_groups);
+            if let Some(names) = &names {
+                check_derived_names(&puzzles, &set.puzzle_ids, names)
+                    .map_err(|e| in_file(&names_path, e))?;
+            }
             set = set
                 .with_derived(&puzzles, groups)
                 .map_err(|e| in_file(&folder, e))?;
@@ -200,9 +209,7 @@ impl PuzzleSet {
         set = set
             .with_augmentation(augmentation)
             .map_err(|e| in_file(&hrm_path, e))?;
-        let names_path = dir.join("identifiers.json");
-        if names_path.exists() {
-            let names: Identifiers = read_json(&names_path, MAX_IDENTIFIERS)?;
+        if let Some(names) = names {
             if let Some(name) = names.duplicate() {
                 let found = format!("{name:?} twice");
                 return Err(problem(&names_path, "names", "each name once", found));
@@ -215,13 +222,13 @@ impl PuzzleSet {
     }
 
     /// Writes the set as a split of a data folder, which is made if need be; another split in it stays. Arrays
-    /// keep the element types they were read with.
+    /// keep the element types they were read with, the widest where the sets of the split differ.
     ///
     /// # Errors
     /// [`DataError::Write`]; [`DataError::Mismatch`] if the set has ignored labels but no id for them;
-    /// [`DataError::Field`] if the folder holds a split of another task.
+    /// [`DataError::Field`] if the folder holds a split of another task or with other names of the puzzle ids.
     pub fn save(&self, dir: &Path, split: &str) -> Result<(), DataError> {
-        let folder = self.begin_save(dir, split)?;
+        let (folder, names) = self.begin_save(dir, split)?;
         let originals = self.originals();
         originals.save_arrays(&folder)?;
         if let Some(derived) = &self.derived {
@@ -243,6 +250,7 @@ impl PuzzleSet {
             self.augmentation,
             self.derived.is_some(),
             totals,
+            names,
         )
     }
 
@@ -270,7 +278,7 @@ impl PuzzleSet {
             .checked_mul(times)
             .ok_or_else(too_many)?;
         u32::try_from(examples).map_err(|_| too_many())?;
-        let folder = self.begin_save(dir, split)?;
+        let (folder, names) = self.begin_save(dir, split)?;
         let (mut ids, mut puzzle_offsets, mut group_offsets) = (Vec::new(), vec![0], vec![0]);
         // Puzzle, and its number among the copies.
         let mut puzzles = Vec::new();
@@ -328,19 +336,53 @@ impl PuzzleSet {
             examples,
             sets: vec!["all".to_owned()],
         };
-        self.finish_save(dir, split, Augmentation::None, false, totals)?;
+        self.finish_save(dir, split, Augmentation::None, false, totals, names)?;
         Ok(examples)
     }
 
-    /// Makes the folder of a split and refuses one of another task.
-    fn begin_save(&self, dir: &Path, split: &str) -> Result<PathBuf, DataError> {
+    /// Makes the folder of a split and refuses one of another task. With the names to write beside it, if any.
+    fn begin_save(
+        &self,
+        dir: &Path,
+        split: &str,
+    ) -> Result<(PathBuf, Option<Arc<Identifiers>>), DataError> {
         self.read_about(dir)?;
+        let names = self.names_to_write(dir, split)?;
         let folder = dir.join(split);
         std::fs::create_dir_all(&folder).map_err(|source| DataError::Write {
             path: folder.clone(),
             source,
         })?;
-        Ok(folder)
+        Ok((folder, names))
+    }
+
+    /// The names that `identifiers.json` shall have; `None` where it stays as it is. Another split needs its own.
+    fn names_to_write(
+        &self,
+        dir: &Path,
+        split: &str,
+    ) -> Result<Option<Arc<Identifiers>>, DataError> {
+        let path = dir.join("identifiers.json");
+        let count = self.info.num_puzzle_ids;
+        if !path.exists() {
+            let blank = || (count == 1).then(|| Arc::new(Identifiers::blank()));
+            return Ok(self.identifiers.clone().or_else(blank));
+        }
+        let found: Identifiers = read_json(&path, MAX_IDENTIFIERS)?;
+        let (expected, found) = match &self.identifiers {
+            Some(names) if **names == found => return Ok(None),
+            Some(names) if !has_other_split(dir, split)? => return Ok(Some(names.clone())),
+            None if found.len() == count => return Ok(None),
+            Some(_) => (
+                format!("the {count} names of the set to be saved"),
+                format!("{} others, which another split needs", found.len()),
+            ),
+            None => (
+                format!("{count} names, as many as the set has puzzle ids"),
+                found.len().to_string(),
+            ),
+        };
+        Err(problem(&path, "names", expected, found))
     }
 
     /// What `hrm.json` says so far.
@@ -369,13 +411,10 @@ impl PuzzleSet {
         augmentation: Augmentation,
         derived: bool,
         totals: Totals,
+        names: Option<Arc<Identifiers>>,
     ) -> Result<(), DataError> {
-        match &self.identifiers {
-            Some(names) => write_json(&dir.join("identifiers.json"), names.as_ref())?,
-            None if self.info.num_puzzle_ids == 1 => {
-                write_json(&dir.join("identifiers.json"), &Identifiers::blank())?;
-            }
-            None => {}
+        if let Some(names) = names {
+            write_json(&dir.join("identifiers.json"), names.as_ref())?;
         }
         let mut hrm = self.read_about(dir)?;
         let entry = Split {
@@ -453,9 +492,11 @@ impl PuzzleSet {
     /// Element types of the files: as read, else bytes where the ignore id is one.
     fn element_types(&self) -> Result<(ElementType, ElementType), DataError> {
         let ignored = self.info.ignore_label_id;
-        let mut rows = (0..self.num_examples()).map(|index| {
-            let row = self.first_row + index;
-            self.labels.row(row, self.info.seq_len).0
+        // Derived puzzles are no rows of their own.
+        let stored = self.originals();
+        let mut rows = (0..stored.num_examples()).map(|index| {
+            let row = stored.first_row + index;
+            stored.labels.row(row, stored.info.seq_len).0
         });
         if ignored.is_none() && rows.any(|labels| labels.contains(&IGNORED)) {
             return Err(DataError::mismatch(
@@ -646,8 +687,8 @@ impl Arrays {
             }
             join_offsets(&mut self.derived_groups, &derived_groups, &groups_path)?;
         }
-        self.layout.inputs = self.layout.inputs.or(Some(inputs_file.element()));
-        self.layout.labels = self.layout.labels.or(Some(labels_file.element()));
+        self.layout.inputs = self.layout.inputs.max(Some(inputs_file.element()));
+        self.layout.labels = self.layout.labels.max(Some(labels_file.element()));
         self.layout.parts.push((name.to_owned(), num_groups));
         read_tokens(inputs_file, info, false, inputs)?;
         read_tokens(labels_file, info, true, labels)?;
@@ -655,6 +696,49 @@ impl Arrays {
         join_offsets(&mut self.puzzle_offsets, &puzzles, &puzzle_path)?;
         join_offsets(&mut self.group_offsets, &groups, &group_path)
     }
+}
+
+/// Whether the names of derived puzzles tell the task of their original, whose id is in `stored`, and the code. Ids without a
+/// name are left out.
+fn check_derived_names(
+    puzzles: &[DerivedPuzzle],
+    stored: &[u32],
+    names: &Identifiers,
+) -> Result<(), DataError> {
+    for (at, puzzle) in puzzles.iter().enumerate() {
+        let original = stored.get(puzzle.original as usize).copied();
+        let (Some((task, _)), Some((base, augmentation))) = (
+            original.and_then(|id| names.arc_puzzle(id)),
+            names.arc_puzzle(puzzle.puzzle_id),
+        ) else {
+            continue;
+        };
+        if (base, augmentation.code()) != (task, puzzle.code) {
+            let name = names.get(puzzle.puzzle_id).unwrap_or_default();
+            let code = puzzle.code;
+            return Err(DataError::mismatch(
+                format!("name of derived puzzle {at}"),
+                format!("task {task:?} under the augmentation of code {code}"),
+                format!("{name:?}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the folder holds a split that is not this one.
+fn has_other_split(dir: &Path, split: &str) -> Result<bool, DataError> {
+    let read_error = |source| DataError::Read {
+        path: dir.into(),
+        source,
+    };
+    for entry in std::fs::read_dir(dir).map_err(read_error)? {
+        let entry = entry.map_err(read_error)?;
+        if entry.file_name() != split && entry.path().join("dataset.json").is_file() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Appends offsets that start at 0 to others.

@@ -40,14 +40,13 @@ impl Identifiers {
 
     /// Appends the name of the next id; `None` if all names together grow beyond 4 GiB.
     pub fn push(&mut self, name: &str) -> Option<u32> {
-        for (style, flag) in [(NameStyle::Hrm, 0), (NameStyle::Trm, TRM)] {
-            if let Ok((task, augmentation)) = ArcAugmentation::parse_name(name, style)
-                && augmentation != ArcAugmentation::IDENTITY
-            {
-                return self.push_entry(task, augmentation.code() | flag);
-            }
-        }
-        self.push_entry(name, 0)
+        let (base, code) = split(name);
+        self.push_entry(base, code)
+    }
+
+    /// Whether a name is held as that of an augmented ARC puzzle.
+    pub(crate) fn is_augmented(name: &str) -> bool {
+        split(name).1 != 0
     }
 
     /// Appends the name of an ARC task's puzzle; `None` as [`Identifiers::push`].
@@ -139,6 +138,18 @@ impl Identifiers {
         };
         self.text.get(start..end)
     }
+}
+
+/// The task's part of a name and the code of the augmentation behind it; 0 where there is none.
+fn split(name: &str) -> (&str, u32) {
+    for (style, flag) in [(NameStyle::Hrm, 0), (NameStyle::Trm, TRM)] {
+        if let Ok((task, augmentation)) = ArcAugmentation::parse_name(name, style)
+            && augmentation != ArcAugmentation::IDENTITY
+        {
+            return (task, augmentation.code() | flag);
+        }
+    }
+    (name, 0)
 }
 
 impl PartialEq for Identifiers {

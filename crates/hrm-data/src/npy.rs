@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// Numpy refuses longer headers.
 const MAX_HEADER: usize = 10_000;
 
-/// Element type of an array in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Element type of an array in a file, the wider the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ElementType {
     U8,
     I32,
@@ -330,7 +330,8 @@ fn string(text: &str) -> Option<(&str, &str)> {
     text[1..].split_once(quote)
 }
 
-/// Writes an array; `values` are as many as `shape` says.
+/// Writes an array; `values` are as many as `shape` says. One that the element type does not hold is an error, and no file
+/// is written.
 pub(crate) fn write(
     path: &Path,
     element: ElementType,
@@ -340,10 +341,16 @@ pub(crate) fn write(
     write_file(path, |file| {
         file.write_all(&header_bytes(element, shape))?;
         for value in values {
+            let too_wide = |_| {
+                let reason = format!("expected values of {}, found {value}", element.descr());
+                std::io::Error::new(std::io::ErrorKind::InvalidData, reason)
+            };
             match element {
-                // Callers choose a type that holds their values.
-                ElementType::U8 => file.write_all(&[value as u8])?,
-                ElementType::I32 => file.write_all(&(value as i32).to_le_bytes())?,
+                ElementType::U8 => file.write_all(&[u8::try_from(value).map_err(too_wide)?])?,
+                ElementType::I32 => {
+                    let value = i32::try_from(value).map_err(too_wide)?;
+                    file.write_all(&value.to_le_bytes())?;
+                }
                 ElementType::I64 => file.write_all(&value.to_le_bytes())?,
             }
         }
@@ -423,6 +430,22 @@ mod tests {
         bytes.extend_from_slice(text.as_bytes());
         bytes.resize(bytes.len() + data, 0);
         bytes
+    }
+
+    #[test]
+    fn a_value_that_the_element_type_does_not_hold_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        for (element, value) in [
+            (ElementType::U8, -100),
+            (ElementType::U8, 256),
+            (ElementType::I32, 1 << 31),
+        ] {
+            let error = write(&path, element, &[1], [value].into_iter()).unwrap_err();
+            let reason = std::error::Error::source(&error).unwrap().to_string();
+            assert!(reason.ends_with(&format!("found {value}")), "{reason}");
+            assert!(!path.exists());
+        }
     }
 
     #[test]

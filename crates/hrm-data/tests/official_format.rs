@@ -2,7 +2,8 @@
 
 use hrm_data::sudoku::{Board, Canonical, Generator, SudokuSize};
 use hrm_data::{
-    Augmentation, IGNORED, Identifiers, Provenance, PuzzleSet, SetArrays, SetInfo, SourceFile, Task,
+    Augmentation, IGNORED, Identifiers, Provenance, PuzzleSet, SetArrays, SetInfo, SourceFile,
+    Task, arc,
 };
 use std::path::{Path, PathBuf};
 
@@ -175,6 +176,15 @@ fn ignored_labels_are_written_as_the_sets_ignore_id() {
         assert_eq!(read.example(0).labels, [IGNORED, 2, 3, 4].repeat(4));
         assert_eq!(read.info().ignore_label_id, Some(id));
     }
+    // The id itself means the same in memory, whether it is a token or not.
+    for id in [0, 200] {
+        let info = SetInfo {
+            ignore_label_id: Some(id.into()),
+            ..SetInfo::sudoku(SudokuSize::Four)
+        };
+        let set = PuzzleSet::from_examples(info, vec![1; 16], [id, 2, 3, 4].repeat(4)).unwrap();
+        assert_eq!(set.example(0).labels, [IGNORED, 2, 3, 4].repeat(4));
+    }
     let dir = tempfile::tempdir().unwrap();
     let error = examples(None)
         .unwrap()
@@ -209,6 +219,180 @@ fn several_sets_are_joined_and_parted_again() {
     let out = tempfile::tempdir().unwrap();
     both.save(out.path(), "train").unwrap();
     assert_same_arrays(&train, &out.path().join("train"));
+}
+
+#[test]
+fn sets_of_other_element_types_are_written_with_the_widest() {
+    let info = SetInfo {
+        ignore_label_id: Some(-100),
+        ..SetInfo::sudoku(SudokuSize::Four)
+    };
+    let set = |label: u8| {
+        let labels = [label, 2, 3, 4].repeat(4);
+        PuzzleSet::from_examples(info.clone(), vec![1; 16], labels).unwrap()
+    };
+    // The first set of bytes, in which nothing is ignored; the second as it must be.
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    set(IGNORED).save(dir.path(), "train").unwrap();
+    set(5).save(other.path(), "train").unwrap();
+    let train = dir.path().join("train");
+    for entry in std::fs::read_dir(other.path().join("train")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if let Some(array) = name.strip_prefix("all__") {
+            std::fs::copy(&path, train.join(format!("bytes__{array}"))).unwrap();
+        }
+    }
+    let labels = train.join("bytes__labels.npy");
+    let wide = std::fs::read(&labels).unwrap();
+    let mut bytes = wide[..128].to_vec();
+    let at = bytes.windows(3).position(|text| text == b"<i4").unwrap();
+    bytes[at..at + 3].copy_from_slice(b"|u1");
+    bytes.extend(wide[128..].chunks(4).map(|number| number[0]));
+    std::fs::write(&labels, bytes).unwrap();
+    let about = train.join("dataset.json");
+    let text = std::fs::read_to_string(&about).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["sets"] = serde_json::json!(["bytes", "all"]);
+    json["total_groups"] = 2.into();
+    json["total_puzzles"] = 2.into();
+    std::fs::write(&about, json.to_string()).unwrap();
+
+    let both = PuzzleSet::load(dir.path(), "train").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    both.save(out.path(), "train").unwrap();
+    let again = PuzzleSet::load(out.path(), "train").unwrap();
+    assert_eq!(again.example(0).labels, [5, 2, 3, 4].repeat(4));
+    assert_eq!(again.example(1).labels, [IGNORED, 2, 3, 4].repeat(4));
+    assert_eq!(again.fingerprint(), both.fingerprint());
+}
+
+/// A task with augmentations, as a training set.
+fn arc_set() -> PuzzleSet {
+    let text = r#"{"train": [{"input": [[1, 2]], "output": [[3]]}, {"input": [[4]], "output": [[5, 6]]}], "test": []}"#;
+    let task = arc::parse_task(text.as_bytes(), "a", Path::new("a.json")).unwrap();
+    let source = arc::ArcSource {
+        tasks: &[task],
+        tests: arc::TestUse::Train,
+    };
+    let settings = arc::ArcSettings {
+        augmentations: 4,
+        ..arc::ArcSettings::default()
+    };
+    arc::build_sets(&[source], settings).unwrap().train
+}
+
+#[test]
+fn derived_puzzles_are_those_that_their_names_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    arc_set().save(dir.path(), "train").unwrap();
+    let path = dir.path().join("train/all__derived.npy");
+    let valid = std::fs::read(&path).unwrap();
+    // The code of the second puzzle: a header, three numbers, and the number of the original.
+    let with_code = |code: i64| {
+        let mut bytes = valid.clone();
+        bytes[128 + 32..128 + 40].copy_from_slice(&code.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let error = PuzzleSet::load(dir.path(), "train").err()?;
+        Some(
+            error
+                .to_string()
+                .replace(&format!("{}/", dir.path().display()), ""),
+        )
+    };
+    let code = i64::from_le_bytes(valid[128 + 32..128 + 40].try_into().unwrap());
+    assert_eq!(with_code(code), None);
+    let error = with_code(code ^ 1).unwrap();
+    let expected = format!(
+        "identifiers.json: name of derived puzzle 1: expected task \"a\" under the augmentation of code {}, found \"a_t",
+        code ^ 1
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    std::fs::remove_file(dir.path().join("identifiers.json")).unwrap();
+    assert_eq!(with_code(code ^ 1), None);
+    assert_eq!(
+        with_code(2_903_040).unwrap(),
+        "train: code of derived puzzle 1: expected below 2903040, found 2903040"
+    );
+    // Another task derives nothing.
+    let about = dir.path().join("hrm.json");
+    let text = std::fs::read_to_string(&about).unwrap();
+    let other = text
+        .replace("\"task\": \"arc\"", "\"task\": \"other\"")
+        .replace("arc_translated", "none");
+    assert_ne!(other, text);
+    std::fs::write(&about, other).unwrap();
+    assert_eq!(
+        with_code(code).unwrap(),
+        format!(
+            "train: code of derived puzzle 1: expected 0, for Other derives no puzzles, found {code}"
+        )
+    );
+}
+
+#[test]
+fn a_derived_set_without_an_ignore_id_is_refused_or_written_out() {
+    // The outputs do not fill their canvas, so that labels are ignored.
+    let dir = tempfile::tempdir().unwrap();
+    arc_set().save(dir.path(), "train").unwrap();
+    let about = dir.path().join("train/dataset.json");
+    let text = std::fs::read_to_string(&about).unwrap();
+    let without = text.replace("\"ignore_label_id\": 0", "\"ignore_label_id\": null");
+    assert_ne!(without, text);
+    std::fs::write(&about, without).unwrap();
+    let set = PuzzleSet::load(dir.path(), "train").unwrap();
+    assert!(set.num_examples() > set.originals().num_examples());
+    let out = tempfile::tempdir().unwrap();
+    set.save_materialized(out.path(), "train", 0, 1).unwrap();
+    let read = PuzzleSet::load(out.path(), "train").unwrap();
+    assert_eq!(read.num_examples(), set.num_examples());
+}
+
+#[test]
+fn a_split_keeps_the_names_of_another() {
+    let info = |num_puzzle_ids| SetInfo {
+        num_puzzle_ids,
+        ..SetInfo::sudoku(SudokuSize::Four)
+    };
+    let set = |num_puzzle_ids| {
+        PuzzleSet::from_examples(info(num_puzzle_ids), vec![1; 16], vec![2; 16]).unwrap()
+    };
+    let named = |names: &[&str]| {
+        let names: Identifiers = names.iter().collect();
+        set(names.len()).with_identifiers(names).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let said = |set: PuzzleSet, split: &str| {
+        let error = set.save(dir.path(), split).unwrap_err().to_string();
+        error.replace(&format!("{}/", dir.path().display()), "")
+    };
+    named(&["<blank>", "a"]).save(dir.path(), "train").unwrap();
+    assert_eq!(
+        said(named(&["<blank>", "b", "c"]), "test"),
+        "identifiers.json: names: expected the 3 names of the set to be saved, \
+         found 2 others, which another split needs"
+    );
+    assert_eq!(
+        said(set(1), "test"),
+        "identifiers.json: names: expected 1 names, as many as the set has puzzle ids, found 2"
+    );
+    assert!(!dir.path().join("test").exists());
+    named(&["<blank>", "a"]).save(dir.path(), "test").unwrap();
+    set(2).save(dir.path(), "more").unwrap();
+    for split in ["train", "test", "more"] {
+        let read = PuzzleSet::load(dir.path(), split).unwrap();
+        assert_eq!(read.identifiers().unwrap().get(1).as_deref(), Some("a"));
+    }
+    // One name that is no blank stays as well; and a split alone may be saved again with other names.
+    let dir = tempfile::tempdir().unwrap();
+    named(&["all"]).save(dir.path(), "train").unwrap();
+    set(1).save(dir.path(), "test").unwrap();
+    let read = PuzzleSet::load(dir.path(), "train").unwrap();
+    assert_eq!(read.identifiers().unwrap().get(0).as_deref(), Some("all"));
+    std::fs::remove_dir_all(dir.path().join("test")).unwrap();
+    named(&["<blank>", "b"]).save(dir.path(), "train").unwrap();
+    let read = PuzzleSet::load(dir.path(), "train").unwrap();
+    assert_eq!(read.identifiers().unwrap().get(1).as_deref(), Some("b"));
 }
 
 #[test]

@@ -40,6 +40,9 @@ pub struct ArcAugmentation {
 }
 
 impl ArcAugmentation {
+    /// Number of augmentations, 8 * 9!.
+    pub const COUNT: u32 = 8 * 362_880;
+
     /// The augmentation that changes nothing.
     pub const IDENTITY: Self = Self {
         symmetry: Dihedral::Identity,

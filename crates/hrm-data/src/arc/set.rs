@@ -75,8 +75,15 @@ pub struct ArcSets {
 /// the fewer.
 ///
 /// # Errors
-/// [`DataError::ArcTaskTwice`]; [`DataError::Mismatch`] where there are 2^32 examples or more.
+/// [`DataError::ArcTaskTwice`]; [`DataError::Mismatch`] where more augmentations are wished than there are, where a task is
+/// named like an augmented puzzle of another, or where there are 2^32 examples or more.
 pub fn build_sets(sources: &[ArcSource<'_>], settings: ArcSettings) -> Result<ArcSets, DataError> {
+    let others = ArcAugmentation::COUNT as usize - 1;
+    if settings.augmentations > others {
+        let expected = format!("at most {others}, as many as there are");
+        let found = settings.augmentations;
+        return Err(DataError::mismatch("augmentations", expected, found));
+    }
     let mut tasks: Vec<(&ArcTask, TestUse)> = sources
         .iter()
         .flat_map(|source| source.tasks.iter().map(|task| (task, source.tests)))
@@ -86,6 +93,10 @@ pub fn build_sets(sources: &[ArcSource<'_>], settings: ArcSettings) -> Result<Ar
         return Err(DataError::ArcTaskTwice {
             task: pair[0].0.id.clone(),
         });
+    }
+    if let Some((task, _)) = tasks.iter().find(|(t, _)| Identifiers::is_augmented(&t.id)) {
+        let expected = "one that does not end in an augmentation, as <name>_t3_0912345678 does";
+        return Err(DataError::mismatch("name of a task", expected, &task.id));
     }
     let mut names = Identifiers::blank();
     let (mut train, mut test) = (Split::default(), Split::default());
@@ -356,6 +367,34 @@ mod tests {
         };
         let error = build_sets(&[source, source], ArcSettings::default()).unwrap_err();
         assert_eq!(error.to_string(), "task b occurs twice");
+    }
+
+    #[test]
+    fn more_augmentations_than_there_are_and_names_of_augmented_puzzles_are_refused() {
+        let pairs = r#"{"train": [{"input": [[1]], "output": [[2]]}], "test": []}"#;
+        let said = |id: &str, augmentations| {
+            let source = ArcSource {
+                tasks: &[task(id, pairs)],
+                tests: TestUse::Train,
+            };
+            let settings = ArcSettings {
+                augmentations,
+                ..ArcSettings::default()
+            };
+            build_sets(&[source], settings).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said("x", usize::MAX),
+            format!(
+                "augmentations: expected at most 2903039, as many as there are, found {}",
+                usize::MAX
+            )
+        );
+        for name in ["x_t3_0912345678", "x|||t3|||0912345678"] {
+            let error = said(name, 1);
+            assert!(error.starts_with("name of a task: expected one that does not end in"));
+            assert!(error.ends_with(name));
+        }
     }
 
     #[test]
