@@ -47,11 +47,15 @@ pub fn read_task(path: &Path) -> Result<ArcTask, DataError> {
 /// With file, task and place in it.
 pub fn read_kaggle(challenges: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>, DataError> {
     let mut tasks = parse_challenges(&read_bounded(challenges, MAX_KAGGLE_FILE)?, challenges)?;
-    if let Some(path) = solutions {
-        let solutions = parse_solutions(&read_bounded(path, MAX_KAGGLE_FILE)?, path)?;
-        join_solutions(&mut tasks, solutions, path)?;
-    }
+    read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
+}
+
+/// Puts Kaggle's solutions, where given, to the tests of tasks.
+fn read_solutions(tasks: &mut [ArcTask], path: Option<&Path>) -> Result<(), DataError> {
+    let Some(path) = path else { return Ok(()) };
+    let solutions = parse_solutions(&read_bounded(path, MAX_KAGGLE_FILE)?, path)?;
+    join_solutions(tasks, solutions, path)
 }
 
 /// Reads ConceptARC's `corpus`: a folder per concept with a file per task. Tasks sorted by name.
@@ -69,8 +73,8 @@ pub fn read_concept_arc(corpus: &Path) -> Result<Vec<ArcTask>, DataError> {
     Ok(tasks)
 }
 
-/// Reads tasks in whichever layout a path has: a folder of task files, a folder of such folders, or a file of Kaggle's challenges,
-/// whose solutions may lie in another.
+/// Reads tasks in whichever layout a path has: a folder of task files, a folder of such folders, or a file of Kaggle's challenges.
+/// Solutions of their tests may lie in a file of Kaggle's layout.
 ///
 /// # Errors
 /// With file, task and place in it.
@@ -78,10 +82,11 @@ pub fn read_tasks(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>,
     if !path.is_dir() {
         return read_kaggle(path, solutions);
     }
-    let tasks = read_folder(path)?;
+    let mut tasks = read_folder(path)?;
     if tasks.is_empty() {
-        return read_concept_arc(path);
+        tasks = read_concept_arc(path)?;
     }
+    read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
 }
 
@@ -176,6 +181,19 @@ mod tests {
         fs::write(corpus.path().join("Copy/Above1.json"), TASK).unwrap();
         let error = read_concept_arc(corpus.path()).unwrap_err().to_string();
         assert_eq!(error, "task Above1 occurs twice");
+    }
+
+    #[test]
+    fn solutions_are_joined_to_the_tasks_of_a_folder_too() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.json"), TASK).unwrap();
+        let solutions = tempfile::NamedTempFile::new().unwrap();
+        fs::write(solutions.path(), r#"{"a": [[[4]]]}"#).unwrap();
+        let tasks = read_tasks(folder.path(), Some(solutions.path())).unwrap();
+        assert_eq!(tasks[0].test[0].output.as_ref().unwrap().cells(), [4]);
+        fs::write(solutions.path(), r#"{"b": [[[4]]]}"#).unwrap();
+        let error = read_tasks(folder.path(), Some(solutions.path())).unwrap_err();
+        assert!(error.to_string().contains("task b"), "{error}");
     }
 
     #[test]

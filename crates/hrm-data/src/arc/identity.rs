@@ -163,7 +163,7 @@ impl fmt::Display for Leak {
         let what = match kind {
             LeakKind::SamePuzzle => "the same puzzle",
             LeakKind::Augmented => "the same puzzle turned, flipped or recoloured",
-            LeakKind::SharedPair => "a grid in common",
+            LeakKind::SharedPair => "a pair or a test input in common",
             LeakKind::SameName => "the same name",
         };
         write!(
@@ -182,14 +182,15 @@ pub enum LeakKind {
     SamePuzzle,
     /// All demonstrations and test inputs, but turned, flipped or in other colours.
     Augmented,
-    /// A pair or a test input, but not all of them.
+    /// A pair, or the input of one where an output is missing, but not all of them. An input of one colour, such as an empty
+    /// grid, says nothing without an output.
     SharedPair,
     /// The name alone.
     SameName,
 }
 
 /// The tasks that occur in more than one of several named sets, sorted: as the same puzzle, as one that is the
-/// same turned or recoloured, as one that shares a demonstration or a test, or by name alone.
+/// same turned or recoloured, as one that shares a demonstration or a test input, or by name alone.
 ///
 /// Solutions of tests are not compared, since one of the sets may come without them.
 pub fn find_leaks(sets: &[(&str, &[ArcTask])]) -> Vec<Leak> {
@@ -238,7 +239,7 @@ pub fn find_leaks(sets: &[(&str, &[ArcTask])]) -> Vec<Leak> {
 }
 
 /// Two tasks may ask about the same input with different rules: a shared input is a leak only where the outputs
-/// agree as far as both are known.
+/// agree as far as both are known. Where one is not, an input of one colour is no leak: many tasks have it by chance.
 fn same_pair_counts(
     kind: LeakKind,
     sets: &[(&str, &[ArcTask])],
@@ -254,10 +255,15 @@ fn same_pair_counts(
             a.input == b.input
                 && match (&a.output, &b.output) {
                     (Some(a), Some(b)) => a == b,
-                    _ => false,
+                    _ => !is_plain(&a.input),
                 }
         })
     })
+}
+
+/// Whether a grid has one colour alone.
+fn is_plain(grid: &Grid) -> bool {
+    grid.cells().windows(2).all(|pair| pair[0] == pair[1])
 }
 
 /// A hash that tasks share exactly if one is the other under a symmetry and a colour permutation (with colour 0
@@ -399,6 +405,34 @@ mod tests {
             puzzle_hash(&task),
             "5dadf91e5ffaec4630a21b1b114f6802ca46364a06b5f85fa175ae83784a1691"
         );
+    }
+
+    #[test]
+    fn a_test_input_without_its_solution_is_a_leak_unless_it_is_plain() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let shared = |input: &[u8], outputs: [Option<u8>; 2]| {
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let [first, second] = outputs.map(|output| {
+                let mut task = task(&mut rng, 2, 10);
+                task.id = rng.random::<u64>().to_string();
+                task.test[0] = Pair {
+                    input: Grid::new(1, input.len(), input.to_vec()).unwrap(),
+                    output: output.map(|colour| Grid::new(1, 1, vec![colour]).unwrap()),
+                };
+                task
+            });
+            let leaks = find_leaks(&[("a", &[first]), ("b", &[second])]);
+            leaks.first().map(|leak| leak.kind)
+        };
+        let input: Vec<u8> = (0..20).map(|_| rng.random_range(0..10)).collect();
+        let leak = Some(LeakKind::SharedPair);
+        assert_eq!(shared(&input, [Some(1), Some(1)]), leak);
+        assert_eq!(shared(&input, [Some(1), None]), leak);
+        assert_eq!(shared(&input, [None, None]), leak);
+        assert_eq!(shared(&input, [Some(1), Some(2)]), None);
+        assert_eq!(shared(&[0; 20], [Some(1), Some(1)]), leak);
+        assert_eq!(shared(&[0; 20], [None, Some(1)]), None);
+        assert_eq!(shared(&[0; 20], [None, None]), None);
     }
 
     #[test]

@@ -242,7 +242,12 @@ impl Test {
             .collect();
         ranked.sort_by(|a, b| {
             let by_votes = b.votes.cmp(&a.votes);
-            by_votes.then_with(|| b.confidence.total_cmp(&a.confidence))
+            // No number is least, whatever its sign.
+            let sure = |candidate: &Candidate| match candidate.confidence {
+                confidence if confidence.is_nan() => f64::NEG_INFINITY,
+                confidence => confidence,
+            };
+            by_votes.then_with(|| sure(b).total_cmp(&sure(a)))
         });
         ranked
     }
@@ -287,6 +292,18 @@ mod tests {
         votes
             .cast_named("t", NameStyle::Hrm, &input, &answer, q_halt)
             .unwrap();
+    }
+
+    #[test]
+    fn a_confidence_that_is_no_number_comes_last() {
+        for nan in [f32::NAN, -f32::NAN] {
+            let mut votes = Votes::new(&[task()]);
+            cast(&mut votes, &[3, 4], &[1], nan);
+            cast(&mut votes, &[3, 4], &[4, 3], -9.0);
+            let ranked = votes.ranked("t", 0);
+            assert_eq!(ranked[0].grid.cells(), [4, 3]);
+            assert!(ranked[1].confidence.is_nan());
+        }
     }
 
     #[test]
