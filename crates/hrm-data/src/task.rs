@@ -2,6 +2,7 @@
 
 use crate::sudoku::{Board, Solver, symbol, verify};
 use crate::{Task, maze};
+use maze::Verdict;
 
 impl Task {
     /// Tokens in one line, as programs read them: digits and dots, characters of a maze, or numbers.
@@ -19,8 +20,8 @@ impl Task {
         }
     }
 
-    /// Why the rules refuse an answer: the puzzle has none, or the rule that the answer breaks. None where the task has no rules
-    /// or the tokens are not those of a puzzle. After `max_guesses` guesses it is left open whether a Sudoku has a solution.
+    /// Why the rules refuse an answer: the puzzle has none, or the rule that the answer breaks. None where the answer is right,
+    /// the task has no rules or the tokens are not those of a puzzle. A way through a maze must be a shortest one. After `max_guesses` guesses it is left open whether a Sudoku has a solution.
     pub fn objection(self, inputs: &[u8], answer: &[u8], max_guesses: u64) -> Option<String> {
         match self {
             Self::Sudoku(size) => {
@@ -37,10 +38,55 @@ impl Task {
                 let maze = maze::Maze::from_tokens(inputs.to_vec(), height, width).ok()?;
                 match maze.path_cells() {
                     None => Some("no way leads from S to G".to_owned()),
-                    Some(_) => Some(maze.verify(answer).to_string()),
+                    Some(shortest) => match maze.verify(answer) {
+                        Verdict::Exact | Verdict::Optimal => None,
+                        Verdict::Valid => {
+                            // A path marks every cell between its ends.
+                            let marked = answer.iter().filter(|&&token| token == maze::PATH);
+                            let more = (marked.count() + 2).saturating_sub(shortest);
+                            Some(format!("a path, but {more} cells longer than the shortest"))
+                        }
+                        Verdict::Invalid(flaw) => Some(flaw.to_string()),
+                    },
                 }
             }
             Self::Arc | Self::Other => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_a_maze_is_refused_with_what_is_wrong() {
+        let task = Task::Maze {
+            height: 2,
+            width: 3,
+        };
+        let tokens = |text: &str| -> Vec<u8> {
+            text.chars()
+                .map(|character| maze::token(character).unwrap())
+                .collect()
+        };
+        let said =
+            |question: &str, answer: &str| task.objection(&tokens(question), &tokens(answer), 1);
+        // The label, another shortest path, a detour, none.
+        assert_eq!(said("S G   ", "SoG   "), None);
+        assert_eq!(said("S    G", "So  oG"), None);
+        assert_eq!(said("S    G", "S  ooG"), None);
+        assert_eq!(
+            said("S G   ", "S Gooo").as_deref(),
+            Some("a path, but 2 cells longer than the shortest")
+        );
+        assert_eq!(
+            said("S G   ", "S G   ").as_deref(),
+            Some("the marked cells do not lead from S to G")
+        );
+        assert_eq!(
+            said("S#G # ", "S#G # ").as_deref(),
+            Some("no way leads from S to G")
+        );
     }
 }

@@ -69,7 +69,7 @@ pub fn inspect_sets(sets: &[(String, PuzzleSet)], limit: usize) -> Option<Report
 ///
 /// # Errors
 /// With file and line: another header, a question that is neither, a field of the wrong length or with characters
-/// that mean nothing.
+/// that mean nothing, a rating that is no number.
 pub fn inspect_csv(path: &Path, limit: usize) -> Result<Report, DataError> {
     let file = std::fs::File::open(path).map_err(|source| DataError::Read {
         path: path.into(),
@@ -101,14 +101,25 @@ pub fn inspect_csv(path: &Path, limit: usize) -> Result<Report, DataError> {
         };
         inputs.extend(question(info, field(1)).map_err(|error| error.at_line(path, line))?);
         labels.extend(answer(info, field(2)).map_err(|error| error.at_line(path, line))?);
-        ratings.extend(field(3).parse::<u64>().ok());
+        let rating = match field(3) {
+            "" => None,
+            text => Some(text.parse::<u64>().map_err(|_| {
+                let error = DataError::CsvColumn {
+                    column: "rating",
+                    expected: "a whole number or nothing".to_owned(),
+                    found: format!("`{}`", text.chars().take(40).collect::<String>()),
+                };
+                error.at_line(path, line)
+            })?),
+        };
+        ratings.push(rating);
     }
     let info = info.ok_or(DataError::EmptySet)?;
     let task = info.task;
     let set = PuzzleSet::from_examples(info, inputs, labels)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Examined { mut report, .. } = examine(&name, &set, limit);
-    report.rating = Distribution::of(ratings);
+    report.rating = Distribution::of(ratings.into_iter().take(limit).flatten());
     Ok(Report {
         task,
         splits: vec![report],
@@ -225,6 +236,9 @@ mod tests {
             ),
             (1, 2, 1)
         );
+        // The first two alone.
+        let rating = inspect_csv(&path, 2).unwrap().splits[0].rating.unwrap();
+        assert_eq!((rating.min, rating.max), (3, 5));
         let clues = sudoku.clues.unwrap();
         assert_eq!((clues.min, clues.median, clues.max), (0, 2, 13));
     }
@@ -265,5 +279,15 @@ mod tests {
         std::fs::write(&path, "source,question,answer,rating\na,123,123,1\n").unwrap();
         let found = inspect_csv(&path, 1).unwrap_err().to_string();
         assert!(found.ends_with("s.csv:2: expected 16, 36, 81 or 256 cells, found 3"));
+        let text = "source,question,answer,rating\n\
+                    a,1234341221434...,1234341221434321,easy\n";
+        std::fs::write(&path, text).unwrap();
+        let found = inspect_csv(&path, 1).unwrap_err().to_string();
+        assert!(
+            found.ends_with(
+                "s.csv:2: column rating: expected a whole number or nothing, found `easy`"
+            ),
+            "{found}"
+        );
     }
 }
