@@ -76,7 +76,8 @@ impl SetInfo {
 
     /// Mazes of one size, without puzzle ids.
     pub fn maze(height: usize, width: usize) -> Self {
-        Self::plain(Task::Maze { height, width }, height * width, 6)
+        let cells = height.saturating_mul(width);
+        Self::plain(Task::Maze { height, width }, cells, 6)
     }
 
     /// ARC with `num_puzzle_ids` identifiers, the blank one counted.
@@ -131,6 +132,15 @@ impl SetInfo {
                 found,
             ));
         }
+        if let Task::Maze { height, width } = self.task
+            && crate::maze::check_sides(height, width).is_err()
+        {
+            return Err(DataError::mismatch(
+                "rows and columns of a maze",
+                "1 to 255 of both",
+                format!("{height} and {width}"),
+            ));
+        }
         if let Some((vocab_size, seq_len)) = self.task.sizes()
             && (vocab_size, seq_len) != (self.vocab_size, self.seq_len)
         {
@@ -141,5 +151,25 @@ impl SetInfo {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mazes_that_the_search_cannot_measure_are_refused() {
+        SetInfo::maze(255, 255).validate().unwrap();
+        for (height, width) in [(1, 65_536), (256, 1), (usize::MAX, 2)] {
+            let error = SetInfo::maze(height, width).validate().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "rows and columns of a maze: expected 1 to 255 of both, found {height} and {width}"
+                )
+            );
+        }
+        assert!(SetInfo::maze(0, 9).validate().is_err());
     }
 }

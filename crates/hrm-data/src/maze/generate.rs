@@ -119,8 +119,8 @@ impl MazeGenerator {
             if share == 0.0 || self.rng.random::<f64>() * self.full_share >= share {
                 continue;
             }
-            let (start, goal) = self.draw.pairs[self.rng.random_range(..self.draw.pairs.len())];
-            let maze = self.draw.maze(start as usize, goal as usize);
+            let (start, goal) = self.draw.pair(self.rng.random_range(..self.draw.pairs));
+            let maze = self.draw.maze(start, goal);
             if let Ok(puzzle) = maze.and_then(MazePuzzle::solve) {
                 return puzzle;
             }
@@ -141,8 +141,10 @@ impl Iterator for MazeGenerator {
 struct GridDraw {
     recipe: MazeRecipe,
     walls: Vec<bool>,
-    /// Start and goal of every long shortest path.
-    pairs: Vec<(u32, u32)>,
+    /// Number of long shortest paths.
+    pairs: usize,
+    /// The starts of these, and how many goals each has. The goals are found anew, for all pairs may not fit into memory.
+    starts: Vec<(u32, u32)>,
     seen: Vec<bool>,
     component: Vec<(usize, usize)>,
     search: Search,
@@ -154,7 +156,8 @@ impl GridDraw {
         Self {
             recipe,
             walls: vec![false; cells],
-            pairs: Vec::new(),
+            pairs: 0,
+            starts: Vec::new(),
             seen: vec![false; cells],
             component: Vec::new(),
             search: Search::new(),
@@ -189,7 +192,7 @@ impl GridDraw {
         Ok(largest)
     }
 
-    /// Draws a grid and lists its long pairs; returns their share of all pairs of open cells.
+    /// Draws a grid and counts its long pairs; returns their share of all pairs of open cells.
     fn next_share(&mut self, rng: &mut ChaCha8Rng) -> f64 {
         let (height, width) = (self.recipe.height, self.recipe.width);
         let probability = rng.random_range(self.recipe.wall_probability.clone());
@@ -201,20 +204,36 @@ impl GridDraw {
         }
         let walls = &self.walls;
         self.search.load(height, width, |cell| walls[cell]);
-        self.pairs.clear();
+        self.pairs = 0;
+        self.starts.clear();
         self.seen.copy_from_slice(&self.walls);
         // From the middle on: there the first search tells most grids whose paths are all too short.
         let middle = height / 2 * width + width / 2;
         for cell in (middle..self.walls.len()).chain(0..middle) {
             if !self.seen[cell] {
-                self.list_pairs_around(cell);
+                self.count_pairs_around(cell);
             }
         }
-        self.pairs.len() as f64 / (open * open).max(1) as f64
+        self.pairs as f64 / (open * open).max(1) as f64
     }
 
-    /// Lists the long pairs among the cells connected with `cell`.
-    fn list_pairs_around(&mut self, cell: usize) {
+    /// Start and goal of one of the long pairs of the grid that was drawn last.
+    fn pair(&mut self, number: usize) -> (usize, usize) {
+        let mut left = number;
+        for &(start, goals) in &self.starts {
+            if left < goals as usize {
+                let start = start as usize;
+                self.search.run(start, None);
+                let goal = self.search.reached_from_farthest().nth(left);
+                return (start, goal.map_or(start, |(goal, _)| goal));
+            }
+            left -= goals as usize;
+        }
+        unreachable!("pair {number} of {}", self.pairs)
+    }
+
+    /// Counts the long pairs among the cells connected with `cell`.
+    fn count_pairs_around(&mut self, cell: usize) {
         let wanted = self.recipe.min_path_cells;
         let search = &mut self.search;
         search.run(cell, None);
@@ -246,12 +265,14 @@ impl GridDraw {
                 continue;
             }
             search.run(start, None);
-            self.pairs.extend(
-                search
-                    .reached_from_farthest()
-                    .take_while(|&(_, length)| length >= wanted)
-                    .map(|(goal, _)| (start as u32, goal as u32)),
-            );
+            let goals = search
+                .reached_from_farthest()
+                .take_while(|&(_, length)| length >= wanted)
+                .count();
+            if goals > 0 {
+                self.pairs += goals;
+                self.starts.push((start as u32, goals as u32));
+            }
         }
     }
 
@@ -297,6 +318,23 @@ mod tests {
             assert_eq!((puzzle.maze().height(), puzzle.maze().width()), (10, 10));
             assert!(puzzle.path_cells() >= 18);
             assert_eq!(puzzle.maze().verify(puzzle.answer()), Verdict::Exact);
+        }
+    }
+
+    #[test]
+    fn all_pairs_of_a_large_grid_are_counted_and_not_stored() {
+        let mut draw = GridDraw::new(MazeRecipe {
+            wall_probability: 0.2..=0.2,
+            ..MazeRecipe::new(40, 40, 2)
+        });
+        draw.next_share(&mut ChaCha8Rng::seed_from_u64(1));
+        // More than a thousand open cells, most of them connected.
+        assert!(draw.pairs > 1_000_000 && draw.starts.capacity() < 4096);
+        let mut found = std::collections::HashSet::new();
+        for number in (0..draw.pairs).step_by(97) {
+            let (start, goal) = draw.pair(number);
+            assert!(start != goal && !draw.walls[start] && !draw.walls[goal]);
+            assert!(found.insert((start, goal)));
         }
     }
 

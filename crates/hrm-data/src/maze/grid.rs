@@ -273,7 +273,7 @@ pub fn text(tokens: &[u8]) -> String {
     tokens.iter().map(|&token| character(token)).collect()
 }
 
-pub(super) fn check_sides(height: usize, width: usize) -> Result<(), DataError> {
+pub(crate) fn check_sides(height: usize, width: usize) -> Result<(), DataError> {
     let fits = |side| (1..=MAX_SIDE).contains(&side);
     if fits(height) && fits(width) {
         Ok(())

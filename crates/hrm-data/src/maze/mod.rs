@@ -26,6 +26,7 @@ pub use augment::{MazeAugmentation, MazeAugmenter};
 #[cfg(feature = "fs")]
 pub use csv::{read_csv, read_csv_from, write_csv, write_csv_to};
 pub use generate::{MazeGenerator, MazeRecipe};
+pub(crate) use grid::check_sides;
 pub use grid::{
     GOAL, MAX_SIDE, Maze, MazePuzzle, OPEN, PAD, PATH, START, VOCAB_SIZE, WALL, character, text,
     token,

@@ -30,7 +30,7 @@ pub fn draw_like(
         .collect::<Result<HashSet<_>, _>>()?;
     let mut order: Vec<&Puzzle> = candidates.iter().collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut drawn = Vec::with_capacity(count);
+    let mut drawn = Vec::with_capacity(count.min(candidates.len()));
     for puzzle in order {
         let Some(left @ 1..) = wanted.get_mut(bin(puzzle)?) else {
             continue;
@@ -78,9 +78,14 @@ fn quotas(like: &[Puzzle], count: usize) -> Result<Vec<usize>, DataError> {
     if total == 0 {
         return Err(DataError::mismatch("puzzles to draw like", "at least 1", 0));
     }
-    let mut quotas: Vec<usize> = histogram.iter().map(|n| n * count / total).collect();
+    // Wide, for both factors may be large; a share is at most `count`.
+    let times = |n: usize| n as u128 * count as u128;
+    let mut quotas: Vec<usize> = histogram
+        .iter()
+        .map(|&n| (times(n) / total as u128) as usize)
+        .collect();
     let mut by_remainder: Vec<usize> = (0..quotas.len()).collect();
-    by_remainder.sort_by_key(|&bin| std::cmp::Reverse(histogram[bin] * count % total));
+    by_remainder.sort_by_key(|&bin| std::cmp::Reverse(times(histogram[bin]) % total as u128));
     let rest = count - quotas.iter().sum::<usize>();
     for &bin in by_remainder.iter().take(rest) {
         quotas[bin] += 1;
@@ -153,6 +158,11 @@ mod tests {
         assert_eq!(
             said(&candidates, &like),
             "candidates of rating 32 to 63: expected 3 more that are not the same as others, found none"
+        );
+        let many = draw_like(&candidates, &like, &[], usize::MAX, 1).unwrap_err();
+        assert!(
+            many.to_string()
+                .starts_with("candidates of rating 0: expected")
         );
         assert!(said(&candidates, &[]).contains("at least 1"));
         let mut unrated = candidates.clone();
