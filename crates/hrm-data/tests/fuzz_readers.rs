@@ -262,9 +262,10 @@ fn no_reader_panics_or_takes_more_memory_than_the_file_justifies() {
                 std::fs::write(path, &bytes).unwrap();
                 let set = PuzzleSet::load(folder, "train");
                 let largest = LARGEST.load(Relaxed);
-                std::fs::write(path, valid).unwrap();
                 let usable = set.is_ok();
+                // Arrays of bytes are read from the file as long as the set is in use.
                 set.into_iter().for_each(exercise);
+                std::fs::write(path, valid).unwrap();
                 (largest, usable)
             }
             Target::Bytes(_, _, read) => {
