@@ -1,9 +1,5 @@
 //! One split of a data set: original puzzles, how they are grouped, how they are augmented.
 
-#[cfg(feature = "fs")]
-use crate::Task;
-#[cfg(feature = "fs")]
-use crate::arc::ArcAugmentation;
 use crate::augmentation::{Augmentation, Drawn};
 use crate::draws::DrawRng;
 use crate::sudoku::{Puzzle, SudokuSize};
@@ -136,10 +132,10 @@ impl PuzzleSet {
             return Err(DataError::mismatch("labels", expected, arrays.labels.len()));
         }
         check_tokens(&info, "inputs", &arrays.inputs, false)?;
+        check_tokens(&info, "labels", &arrays.labels, true)?;
         let ignored = info.ignore_label_id.and_then(|id| u8::try_from(id).ok());
         let mut labels = arrays.labels;
         unmask(&mut labels, ignored);
-        check_tokens(&info, "labels", &labels, true)?;
         let set = Self {
             augmentation: Augmentation::None,
             inputs: Tokens::owned(arrays.inputs, info.seq_len),
@@ -227,7 +223,7 @@ impl PuzzleSet {
     /// many as this set has. A group derives from its own puzzles; these come in their order, with code 0.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if that is not so, on a puzzle id out of range, or on a code that means nothing in the task.
+    /// [`DataError::Mismatch`] if that is not so, or on a puzzle id out of range.
     #[cfg(feature = "fs")]
     pub(crate) fn with_derived(
         self,
@@ -265,13 +261,6 @@ impl PuzzleSet {
                 if puzzle.puzzle_id as usize >= set.info.num_puzzle_ids {
                     let expected = format!("below {}", set.info.num_puzzle_ids);
                     return Err(wrong("puzzle id", expected, puzzle.puzzle_id));
-                }
-                if !Augmentation::derives(set.info.task, puzzle.code) {
-                    let expected = match set.info.task {
-                        Task::Arc => format!("below {}", ArcAugmentation::COUNT),
-                        task => format!("0, for {task:?} derives no puzzles"),
-                    };
-                    return Err(wrong("code", expected, puzzle.code));
                 }
                 if puzzle.code == 0 {
                     if original != originals {
@@ -431,61 +420,90 @@ impl PuzzleSet {
     /// # Panics
     /// If `batch_size` is 0.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = (PuzzleBatch, usize)> + '_ {
-        self.batches_in_order(batch_size, self.num_examples(), |at| at)
-    }
-
-    /// The examples of these places, batched as by [`PuzzleSet::batches`].
-    ///
-    /// # Panics
-    /// If `batch_size` is 0, or there is no such example.
-    pub fn batches_of<'a>(
-        &'a self,
-        examples: &'a [usize],
-        batch_size: usize,
-    ) -> impl Iterator<Item = (PuzzleBatch, usize)> + 'a {
-        self.batches_in_order(batch_size, examples.len(), |at| examples[at])
-    }
-
-    fn batches_in_order<'a>(
-        &'a self,
-        batch_size: usize,
-        examples: usize,
-        place: impl Fn(usize) -> usize + 'a,
-    ) -> impl Iterator<Item = (PuzzleBatch, usize)> + 'a {
         assert!(batch_size > 0, "a batch has at least one row");
+        let examples = self.num_examples();
         (0..examples).step_by(batch_size).map(move |first| {
             let rows = batch_size.min(examples - first);
             let mut batch = self.blank_batch(batch_size);
             for row in 0..rows {
-                let example = place(first + row);
-                let puzzle = self.puzzle_of(example);
-                let k = example - self.puzzle_offsets[puzzle] as usize;
+                let puzzle = self.puzzle_of(first + row);
+                let k = first + row - self.puzzle_offsets[puzzle] as usize;
                 self.read_example(puzzle, k, &mut batch, row);
             }
             (batch, rows)
         })
     }
 
-    /// Places of `limit` examples that show as many groups as can be, in rising order: the first example of each
-    /// group, which is of its original, then the second of each, and so on; all where there are no more.
-    pub fn spread(&self, limit: usize) -> Vec<usize> {
-        let examples = self.num_examples();
-        if limit >= examples {
-            return (0..examples).collect();
+    /// The set of at most so many examples, of as many groups as can be: the first example of each group, which is of its
+    /// original, then the second of each, and so on. They keep their order; their tokens are copied, those of derived
+    /// puzzles as they are derived.
+    pub fn limited(&self, examples: usize) -> Self {
+        if examples >= self.num_examples() {
+            return self.clone();
         }
-        let start = |puzzle: usize| self.puzzle_offsets[puzzle] as usize;
-        let mut groups: Vec<Range<usize>> = (0..self.num_groups())
-            .map(|group| self.group(group))
-            .map(|puzzles| start(puzzles.start)..start(puzzles.end))
-            .collect();
-        let mut places = Vec::with_capacity(limit);
-        while places.len() < limit {
-            groups.retain(|left| !left.is_empty());
-            let left = limit - places.len();
-            places.extend(groups.iter_mut().take(left).filter_map(Iterator::next));
+        let mut set = Self {
+            inputs: Tokens::new(),
+            labels: Tokens::new(),
+            first_row: 0,
+            puzzle_ids: Vec::new(),
+            puzzle_offsets: vec![0],
+            group_offsets: vec![0],
+            derived: None,
+            #[cfg(feature = "fs")]
+            layout: crate::folder::Layout {
+                parts: Vec::new(),
+                ..self.layout
+            },
+            ..self.clone()
+        };
+        let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+        let mut row = self.blank_batch(1);
+        let mut kept = 0;
+        for (group, mut left) in self.share_out(examples).into_iter().enumerate() {
+            for puzzle in self.group(group) {
+                let of_puzzle = left.min(self.puzzle(puzzle).len());
+                if of_puzzle == 0 {
+                    continue;
+                }
+                for k in 0..of_puzzle {
+                    self.read_example(puzzle, k, &mut row, 0);
+                    inputs.extend_from_slice(&row.inputs);
+                    labels.extend_from_slice(&row.labels);
+                }
+                left -= of_puzzle;
+                kept += of_puzzle as u32;
+                set.puzzle_ids.push(self.puzzle_ids[puzzle]);
+                set.puzzle_offsets.push(kept);
+            }
+            let puzzles = set.puzzle_ids.len() as u32;
+            if set.group_offsets.last() != Some(&puzzles) {
+                set.group_offsets.push(puzzles);
+            }
         }
-        places.sort_unstable();
-        places
+        set.inputs = Tokens::owned(inputs, self.info.seq_len);
+        set.labels = Tokens::owned(labels, self.info.seq_len);
+        set
+    }
+
+    /// How many of so many examples each group gives, where each gives one in turn as long as it has one. There are more
+    /// examples in the set.
+    fn share_out(&self, examples: usize) -> Vec<usize> {
+        let size = |group: usize| -> usize {
+            let examples = self.group(group).map(|puzzle| self.puzzle(puzzle).len());
+            examples.sum()
+        };
+        let sizes: Vec<usize> = (0..self.num_groups()).map(size).collect();
+        let mut taken = vec![0; sizes.len()];
+        let mut open: Vec<usize> = (0..sizes.len()).collect();
+        let mut left = examples;
+        while left > 0 {
+            open.retain(|&group| taken[group] < sizes[group]);
+            for &group in open.iter().take(left) {
+                taken[group] += 1;
+            }
+            left -= left.min(open.len());
+        }
+        taken
     }
 
     /// The groups in `range`, clipped to what there is; shares the tokens.
@@ -740,34 +758,70 @@ mod tests {
         PuzzleSet::from_arrays(info, arrays).unwrap()
     }
 
+    /// The places that the examples of a part had in the whole, and its offsets.
+    fn parts(set: &PuzzleSet) -> (Vec<u8>, &[u32], &[u32]) {
+        let place = |at| set.example(at).inputs[0];
+        let places = (0..set.num_examples()).map(place).collect();
+        (places, &set.puzzle_offsets, &set.group_offsets)
+    }
+
     #[test]
     fn a_few_examples_are_of_as_many_groups_as_can_be() {
         // Places 0 to 5, 6, none, 7 to 9.
         let set = set(&[&[2, 2, 2], &[1], &[0], &[1, 2]]);
-        assert_eq!(set.spread(0), [] as [usize; 0]);
-        assert_eq!(set.spread(2), [0, 6]);
-        assert_eq!(set.spread(3), [0, 6, 7]);
-        assert_eq!(set.spread(5), [0, 1, 6, 7, 8]);
-        assert_eq!(set.spread(8), [0, 1, 2, 3, 6, 7, 8, 9]);
-        assert_eq!(set.spread(9), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
-        for limit in [10, usize::MAX] {
-            assert_eq!(set.spread(limit), (0..10).collect::<Vec<_>>());
+        let places = |examples| parts(&set.limited(examples)).0;
+        assert_eq!(places(0), [] as [u8; 0]);
+        assert_eq!(places(2), [0, 6]);
+        assert_eq!(places(3), [0, 6, 7]);
+        assert_eq!(places(5), [0, 1, 6, 7, 8]);
+        assert_eq!(places(8), [0, 1, 2, 3, 6, 7, 8, 9]);
+        assert_eq!(places(9), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+        // The empty group is gone.
+        let some = set.limited(5);
+        let (puzzles, groups) = ([0, 2, 3, 4, 5], [0, 1, 2, 4]);
+        assert_eq!(
+            parts(&some),
+            (vec![0, 1, 6, 7, 8], &puzzles[..], &groups[..])
+        );
+        for examples in [10, usize::MAX] {
+            assert_eq!(parts(&set.limited(examples)), parts(&set));
         }
     }
 
     #[test]
     fn where_each_group_has_one_example_the_first_ones_are_taken() {
-        assert_eq!(set(&[&[1], &[1], &[1]]).spread(2), [0, 1]);
+        let set = set(&[&[1], &[1], &[1]]);
+        assert_eq!(set.limited(2).fingerprint(), set.take(2).fingerprint());
     }
 
     #[test]
-    fn batches_of_places_hold_their_examples() {
-        let set = set(&[&[2, 2], &[3]]);
-        let found: Vec<(Vec<u8>, usize)> = set
-            .batches_of(&[0, 4, 6], 2)
-            .map(|(batch, rows)| (batch.inputs, rows))
-            .collect();
-        assert_eq!(found, [(vec![0, 0, 4, 4], 2), (vec![6, 6, 0, 0], 1)]);
+    fn examples_of_derived_puzzles_stay_derived() {
+        use crate::arc::{ArcSettings, ArcSource, TestUse, build_sets, parse_task};
+        let json = br#"{"train": [{"input": [[1, 2]], "output": [[2, 1]]}, {"input": [[3, 4]], "output": [[4, 3]]}],
+                        "test": [{"input": [[5, 6]], "output": [[6, 5]]}]}"#;
+        let task = |id| parse_task(json, id, std::path::Path::new("t")).unwrap();
+        let source = ArcSource {
+            tasks: &[task("a"), task("b")],
+            tests: TestUse::Evaluate,
+        };
+        let settings = ArcSettings {
+            augmentations: 3,
+            ..ArcSettings::default()
+        };
+        let set = build_sets(&[source], settings).unwrap().train;
+        // Two tasks of four puzzles of two examples: both examples of the originals, one of the first derived puzzles.
+        let some = set.limited(6);
+        let of = |set: &PuzzleSet, places: &[usize]| -> Vec<(Vec<u8>, Vec<u8>, u32)> {
+            let examples = places.iter().map(|&at| set.example(at));
+            examples
+                .map(|at| (at.inputs.into_owned(), at.labels.into_owned(), at.puzzle_id))
+                .collect()
+        };
+        assert_eq!(
+            of(&some, &[0, 1, 2, 3, 4, 5]),
+            of(&set, &[0, 1, 2, 8, 9, 10])
+        );
+        assert_eq!(some.identifiers(), set.identifiers());
     }
 
     #[test]
