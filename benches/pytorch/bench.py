@@ -5,11 +5,13 @@
     python bench.py --rows hrm-sudoku-1k/train/f32/8,hrm-sudoku-1k/segment/f32/8 --repeats 15
 
 A row is MODEL/WHAT/COMPUTE/BATCH; WHAT is `train` (a whole optimizer step) or `segment` (one segment without gradient).
-Everything is compiled and run twice before the clock starts.
+Everything is compiled and run twice before the clock starts. The JSON is written anew after each row; a row that fails is said there
+with its reason, the others are timed all the same, and the exit code is 1.
 """
 
 import argparse
 import datetime
+import gc
 import json
 import os
 import platform
@@ -167,6 +169,14 @@ def machine(device: torch.device) -> dict:
     }
 
 
+def write_report(path: str, report: dict) -> None:
+    """Whole or not at all, so that what an earlier row wrote survives."""
+    with open(f"{path}.new", "w") as file:
+        json.dump(report, file, indent=2)
+        file.write("\n")
+    os.replace(f"{path}.new", path)
+
+
 def parse_row(name: str) -> tuple[str, Config, Rates, str, str, int]:
     try:
         model, what, compute, batch = name.split("/")
@@ -206,49 +216,58 @@ def main() -> int:
         parser.error(str(error))
     clock = Clock(device, arguments.repeats)
     computes = sorted({compute for *_, compute, _ in rows})
-    sweep = [] if arguments.no_matmuls else matmul_rates(clock, computes, [(c, w, k, b) for _, c, _, w, k, b in rows])
+    results, failed = [], []
+    report = {
+        "program": f"PyTorch twin, torch.compile {arguments.unit}{', CUDA graphs' if arguments.graphs else ''}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "machine": machine(device), "device": str(device),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "matmul_gflops": None, "matmuls": [], "rows": results, "failed": failed,
+    }
+    if not arguments.no_matmuls:
+        report["matmuls"] = matmul_rates(clock, computes, [(c, w, k, b) for _, c, _, w, k, b in rows])
+    sweep = report["matmuls"]
     for entry in sweep:
         print("matmul {m} x {k} x {n} {compute}: {ms:.2f} ms, {gflops:.0f} GFLOP/s".format(**entry), file=sys.stderr)
     best = {compute: max((e["gflops"] for e in sweep if e["compute"] == compute), default=None) for compute in computes}
-    results = []
-    print(f"{'':34} {'ms':>10} {'least':>10} {'samples/s':>10} {'GFLOP/s':>10} {'share':>7}")
+    report["matmul_gflops"] = max((rate for rate in best.values() if rate), default=None)
+    print(f"{'':34} {'ms':>10} {'least':>10} {'samples/s':>10} {'GFLOP/s':>10} {'share':>7}", flush=True)
     for name, config, rates, what, compute, batch in rows:
         torch.compiler.reset()
+        gc.collect()
         if device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        if what == "train":
-            call = train_call(config, rates, batch, device, arguments.unit, arguments.graphs)
+        call = None
+        try:
+            if what == "train":
+                call = train_call(config, rates, batch, device, arguments.unit, arguments.graphs)
+            else:
+                call = segment_call(config, batch, device, arguments.unit, arguments.graphs)
+            times = clock.seconds(call)
+        except Exception as error:  # The compiler's and the driver's errors have no common ancestor.
+            failed.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+            print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
         else:
-            call = segment_call(config, batch, device, arguments.unit, arguments.graphs)
-        times = clock.seconds(call)
-        seconds = statistics.median(times)
-        flops = config.flops()[what == "train"] * batch
-        rate = flops / seconds * 1e-9
-        if device.type == "cuda":
-            memory = torch.cuda.max_memory_allocated(device) / 2**20
-        else:
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        share = rate / best[compute] if best[compute] else None
-        results.append({
-            "name": name, "model": name.split("/")[0], "what": what, "compute": compute, "batch": batch,
-            "ms": seconds * 1e3, "ms_min": min(times) * 1e3, "ms_max": max(times) * 1e3, "repeats": len(times),
-            "samples_per_s": batch / seconds, "gflops": rate, "share": share, "memory_mib": memory,
-        })
-        shown = f"{share:7.0%}" if share else f"{'':7}"
-        print(f"{name:34} {seconds * 1e3:10.1f} {min(times) * 1e3:10.1f} {batch / seconds:10.1f} {rate:10.1f} {shown}", flush=True)
+            seconds = statistics.median(times)
+            rate = config.flops()[what == "train"] * batch / seconds * 1e-9
+            if device.type == "cuda":
+                # What its allocator holds, as ours is counted.
+                memory = torch.cuda.max_memory_reserved(device) / 2**20
+            else:
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            share = rate / best[compute] if best[compute] else None
+            results.append({
+                "name": name, "model": name.split("/")[0], "what": what, "compute": compute, "batch": batch,
+                "ms": seconds * 1e3, "ms_min": min(times) * 1e3, "ms_max": max(times) * 1e3, "repeats": len(times),
+                "samples_per_s": batch / seconds, "gflops": rate, "share": share, "memory_mib": memory,
+            })
+            shown = f"{share:7.0%}" if share else f"{'':7}"
+            print(f"{name:34} {seconds * 1e3:10.1f} {min(times) * 1e3:10.1f} {batch / seconds:10.1f} {rate:10.1f} {shown}", flush=True)
         del call
-    if arguments.json:
-        report = {
-            "program": f"PyTorch twin, torch.compile {arguments.unit}{', CUDA graphs' if arguments.graphs else ''}",
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "machine": machine(device), "device": str(device),
-            "versions": {"torch": torch.__version__, "python": platform.python_version()},
-            "matmul_gflops": max((rate for rate in best.values() if rate), default=None), "matmuls": sweep, "rows": results,
-        }
-        with open(arguments.json, "w") as file:
-            json.dump(report, file, indent=2)
-            file.write("\n")
-    return 0
+        if arguments.json:
+            write_report(arguments.json, report)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -199,6 +199,9 @@ class Parts:
             start, losses = norms(), torch.zeros(5)
             for step in range(50):
                 losses[step // 10] += trainer.step(self.puzzles(config, self.slots(), 10 + step)).loss.detach() / 10
+            if config.mlp_mixer:
+                # The suite reads TRM's metrics once, at the end.
+                losses = losses.mean()[None]
             found.append({
                 "50 training steps: loss": (largest, losses), "50 training steps: norms of the weights": (norm, norms() - start),
             })
