@@ -191,7 +191,13 @@ impl Hrm {
                 plain.l_level = plain.l_level.map(&mut LayOutMatrices);
                 plain
             }
-            compute => plain.map(&mut CastMatrices(float_type(compute))),
+            compute => {
+                // Of the table only the rows in use are ever cast: it may be larger than all else.
+                let table = plain.puzzle_emb.take();
+                let mut plain = plain.map(&mut CastMatrices(float_type(compute)));
+                plain.puzzle_emb = table;
+                plain
+            }
         }
     }
 
@@ -229,10 +235,11 @@ impl Hrm {
         let d = self.config.hidden_size;
         let p = self.config.puzzle_len();
         assert_eq!(s, self.config.seq_len, "cells of a puzzle");
-        let tokens: Tensor<3> = self
-            .to_compute(self.embed_tokens.val())
-            .select(0, inputs.reshape([b * s]))
-            .reshape([b, s, d]);
+        let tokens = ops::embedding(
+            self.embed_tokens.val(),
+            inputs,
+            float_type(self.config.compute),
+        );
         let mut x = match puzzle_rows {
             Some(rows) => {
                 assert!(self.puzzle_emb.is_some(), "the model has no puzzle table");

@@ -1,7 +1,7 @@
 //! The operations against f64 computations, finite differences and numbers checkable by hand, and the fused
 //! CPU kernels against plain Burn operations.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, Tolerance};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, Tolerance};
 use hrm_core::ops::{self, AdamAtan2Hyper, LossKind, RopeTable};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -390,6 +390,17 @@ fn value_and_grads<const D: usize>(
     found
 }
 
+/// Values and gradients against those expected, relative to each and to the largest.
+fn same(name: &str, found: &[Vec<f32>], expected: &[Vec<f32>], tolerance: f64) {
+    for (part, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let scale = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+        let absolute = tolerance * f64::from(scale);
+        let name = format!("{name}, part {part}");
+        assert_close(&name, found, &expected, tolerance, absolute);
+    }
+}
+
 /// Fused against composed, values and gradients, and a plain run against the recorded one.
 fn agree<const D: usize>(
     name: &str,
@@ -400,19 +411,7 @@ fn agree<const D: usize>(
     let enabled = std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0");
     assert_eq!(ops::fused_available(&inputs[0]), enabled);
     let found = value_and_grads(inputs, &fused);
-    let expected = value_and_grads(inputs, &composed);
-    for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let scale = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
-        let absolute = 1e-5 * f64::from(scale);
-        assert_close(
-            &format!("{name}, part {part}"),
-            found,
-            &expected,
-            1e-5,
-            absolute,
-        );
-    }
+    same(name, &found, &value_and_grads(inputs, &composed), 1e-5);
     if enabled {
         // Recording changes nothing. (Burn's own softmax of a plain tensor is another kernel.)
         let plain = host(fused(inputs));
@@ -593,6 +592,119 @@ fn fused_attention_agrees_with_composed() {
             }
         }
     }
+}
+
+/// Recomputed against composed, values and gradients, in f32 and through bf16, and a plain run against the recorded one.
+fn recomputed_agrees(
+    name: &str,
+    x: &Tensor<3>,
+    recomputed: impl Fn(Tensor<3>) -> Tensor<3>,
+    composed: impl Fn(Tensor<3>) -> Tensor<3>,
+) {
+    let inputs = std::slice::from_ref(x);
+    let found = value_and_grads(inputs, |x| recomputed(x[0].clone()));
+    let expected = value_and_grads(inputs, |x| composed(x[0].clone()));
+    same(name, &found, &expected, 1e-5);
+    assert_eq!(
+        host(recomputed(x.clone())),
+        found[0],
+        "{name}: plain and recorded"
+    );
+
+    // bf16 has 8 bits: what is rounded in another order differs by a few times 2^-8 of the largest.
+    let halved = |f: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+        value_and_grads(inputs, |x| {
+            let out = f(x[0].clone().cast(FloatDType::BF16));
+            assert_eq!(out.dtype(), DType::BF16, "{name}");
+            out.cast(FloatDType::F32)
+        })
+    };
+    let name = format!("{name} in bf16");
+    same(&name, &halved(&recomputed), &halved(&composed), 3e-2);
+}
+
+#[test]
+fn recomputed_norm_and_swiglu_agree_with_composed_ones() {
+    for shape in SHAPES {
+        for (layout, x) in [
+            ("dense", random(1, shape, &device())),
+            ("swapped", swapped(1, shape)),
+            ("sliced", sliced(1, shape)),
+        ] {
+            recomputed_agrees(
+                &format!("rms_norm {shape:?} {layout}"),
+                &x,
+                ops::recomputed::rms_norm,
+                ops::composed::rms_norm,
+            );
+            recomputed_agrees(
+                &format!("swiglu {shape:?} {layout}"),
+                &x,
+                ops::recomputed::swiglu,
+                ops::composed::swiglu,
+            );
+        }
+    }
+}
+
+#[test]
+fn recomputed_attention_agrees_with_composed() {
+    // [batch, length, head size], heads: in one block; a few slots at a time, unequal at the end; a few queries at a time.
+    for ([batch, len, head_dim], heads) in [
+        ([1, 1, 2], 1),
+        ([3, 36, 32], 4),
+        ([5, 40, 4], 2),
+        ([2, 97, 10], 3),
+        ([1, 437, 6], 2),
+    ] {
+        let shape = [batch, len, 3 * heads * head_dim];
+        let table = RopeTable::new(len, head_dim, 10_000.0, &device());
+        for rope in [None, Some(&table)] {
+            for (layout, qkv) in [
+                ("dense", random(6, shape, &device())),
+                ("sliced", sliced(6, shape)),
+            ] {
+                recomputed_agrees(
+                    &format!(
+                        "attention {shape:?} heads {heads} rope {} {layout}",
+                        rope.is_some()
+                    ),
+                    &qkv,
+                    |x| ops::recomputed::attention(x, heads, rope),
+                    |x| ops::composed::attention(x, heads, rope),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_an_embedding_in_bf16_is_summed_in_f32() {
+    // 600 equal tokens: bf16 holds no odd number above 256, and a sum of ones in it stops there.
+    let table = random(1, [3, 4], &device().autodiff()).require_grad();
+    let ids = Tensor::<2, Int>::ones([6, 100], &device());
+    let rows = ops::embedding(table.clone(), ids.clone(), FloatDType::BF16);
+    assert_eq!(rows.dtype(), DType::BF16);
+    let expected =
+        ops::composed::embedding(table.clone().without_autodiff(), ids, FloatDType::BF16);
+    assert_eq!(
+        host(rows.clone().without_autodiff().cast(FloatDType::F32)),
+        host(expected.cast(FloatDType::F32))
+    );
+    let grads = rows.cast(FloatDType::F32).sum().backward();
+    let mut expected = vec![0.0; 12];
+    expected[4..8].fill(600.0);
+    assert_eq!(host(table.grad(&grads).unwrap()), expected);
+}
+
+#[test]
+fn recomputed_chains_leave_constants_alone() {
+    let constant = random(1, [2, 3, 12], &device().autodiff());
+    let leaf = random(2, [2, 3, 4], &device().autodiff()).require_grad();
+    let out = ops::recomputed::attention(constant.clone(), 1, None) * leaf.clone();
+    let mut grads = out.sum().backward();
+    assert!(leaf.grad_remove(&mut grads).is_some());
+    assert!(constant.grad_remove(&mut grads).is_none());
 }
 
 #[test]

@@ -1,19 +1,27 @@
 //! The few operations that an HRM spends its time in, as functions of tensors.
 //!
-//! Each is one function with two implementations: plain Burn operations, which run and differentiate on
-//! every backend, and, with the feature `flex`, a fused CPU kernel with a hand-written gradient that takes
-//! over when the tensors are f32 and live on Burn's `flex` backend. The two agree to rounding.
-//! `HRM_FUSED=0` in the environment turns the fused kernels off ([`fused_available`] tells).
+//! Each is one function with up to three implementations, which agree to rounding:
+//!
+//! - [`composed`]: plain Burn operations, differentiated by Burn. They run on every backend.
+//! - [`recomputed`]: the same operations with a gradient of our own, which keeps little and computes the rest again. In use on GPUs
+//!   (with the feature `cube`) and for half precision on the CPU.
+//! - A fused CPU kernel with a gradient of its own, with the feature `flex`, for f32 on Burn's `flex` backend
+//!   ([`fused_available`] tells).
+//!
+//! `HRM_FUSED=0` in the environment leaves only the first.
 //!
 //! All take plain and autodiff tensors alike. Half-precision tensors compute norms, rotary positions,
 //! softmax and losses in f32.
 
 mod adam_atan2;
 mod attention;
+mod embedding;
 #[cfg(feature = "flex")]
 mod fused;
 mod linear;
 mod norm;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod recompute;
 mod rope;
 mod swiglu;
 mod token_loss;
@@ -21,6 +29,7 @@ mod transpose;
 
 pub use adam_atan2::{AdamAtan2Hyper, adam_atan2_update};
 pub use attention::attention;
+pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{NORM_EPSILON, add_rms_norm, rms_norm};
 pub use rope::RopeTable;
@@ -28,7 +37,16 @@ pub use swiglu::swiglu;
 pub use token_loss::{IGNORED_LABEL, LossKind, token_cross_entropy};
 pub use transpose::{laid_out_for_linear, transpose};
 
+use std::sync::LazyLock;
+
 use burn::tensor::{Device, Tensor};
+
+/// Whether there is more than plain Burn operations: `HRM_FUSED=0` is not set.
+fn enabled() -> bool {
+    static ENABLED: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0"));
+    *ENABLED
+}
 
 /// Whether the functions of this module run fused kernels on `tensor`: it is f32, lives on the `flex`
 /// backend, the feature `flex` is on, and `HRM_FUSED=0` is not set.
@@ -60,9 +78,17 @@ pub fn on_pool<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
 pub mod composed {
     pub use super::adam_atan2::composed as adam_atan2_update;
     pub use super::attention::composed as attention;
+    pub use super::embedding::composed as embedding;
     pub use super::linear::composed as linear;
     pub use super::norm::{composed as rms_norm, composed_add as add_rms_norm};
     pub use super::swiglu::composed as swiglu;
     pub use super::token_loss::composed as token_cross_entropy;
     pub use super::transpose::composed as transpose;
+}
+
+/// Plain Burn operations with a gradient that computes again what Burn's would keep, for tests and benchmarks.
+pub mod recomputed {
+    pub use super::attention::recomputed as attention;
+    pub use super::norm::recomputed as rms_norm;
+    pub use super::swiglu::recomputed as swiglu;
 }

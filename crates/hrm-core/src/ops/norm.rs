@@ -15,6 +15,9 @@ pub fn rms_norm(x: Tensor<3>) -> Tensor<3> {
     if super::fused::available(&x) {
         return super::fused::rms_norm(x);
     }
+    if super::enabled() {
+        return recomputed(x);
+    }
     composed(x)
 }
 
@@ -31,12 +34,36 @@ pub fn add_rms_norm(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
     if super::fused::available(&x) && super::fused::available(&y) && x.dims() == y.dims() {
         return super::fused::add_rms_norm(x, y);
     }
+    if super::enabled() {
+        return recomputed(x.add(y));
+    }
     composed_add(x, y)
 }
 
 /// [`rms_norm`] out of plain Burn operations.
 #[must_use]
 pub fn composed(x: Tensor<3>) -> Tensor<3> {
+    with_rms(x).0
+}
+
+/// [`add_rms_norm`] out of plain Burn operations.
+#[must_use]
+pub fn composed_add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    composed(x.add(y))
+}
+
+/// [`rms_norm`] out of plain Burn operations, which keeps its output for the gradient and what it divided by.
+#[must_use]
+pub fn recomputed(x: Tensor<3>) -> Tensor<3> {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if super::recompute::available(&x) {
+        return super::recompute::run(x, super::recompute::Chain::RmsNorm);
+    }
+    composed(x)
+}
+
+/// [`rms_norm`], and the root of the mean square and epsilon, `[A, B, 1]` in f32.
+pub(super) fn with_rms(x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
     let dtype = x.dtype();
     let x = x.cast(FloatDType::F32);
     let rms = x
@@ -45,11 +72,5 @@ pub fn composed(x: Tensor<3>) -> Tensor<3> {
         .mean_dim(2)
         .add_scalar(NORM_EPSILON)
         .sqrt();
-    x.div(rms).cast(dtype)
-}
-
-/// [`add_rms_norm`] out of plain Burn operations.
-#[must_use]
-pub fn composed_add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-    composed(x.add(y))
+    (x.div(rms.clone()).cast(dtype), rms)
 }

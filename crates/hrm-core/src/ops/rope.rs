@@ -1,5 +1,7 @@
 //! Rotary positions, half-split: pair i of a head is (element i, element i + head_dim/2). Unlike
 //! `burn::nn::RotaryEncoding` not interleaved, and the tables are made once.
+//!
+//! A head turned is `x · cos + x' · sin'`, where x' has the halves exchanged and sin' is negative in the first half.
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
@@ -11,6 +13,8 @@ pub struct RopeTable {
     pub cos: Tensor<2>,
     /// Sines `[L, head_dim]`.
     pub sin: Tensor<2>,
+    /// Sines `[L, head_dim]`, those of the first half negative.
+    signed_sin: Tensor<2>,
 }
 
 impl RopeTable {
@@ -36,6 +40,11 @@ impl RopeTable {
                 sin.push(angle.sin() as f32);
             }
         }
+        let signed_sin = sin
+            .iter()
+            .enumerate()
+            .map(|(i, &sin): (usize, &f32)| if i % head_dim < half { -sin } else { sin })
+            .collect();
         let table = |values| {
             let data = TensorData::new(values, [len, head_dim]);
             Tensor::from_data(data, (device, DType::F32)).without_autodiff()
@@ -43,6 +52,7 @@ impl RopeTable {
         Self {
             cos: table(cos),
             sin: table(sin),
+            signed_sin: table(signed_sin),
         }
     }
 
@@ -55,32 +65,49 @@ impl RopeTable {
     /// If the tables were made for another length or head size.
     #[must_use]
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, len, _, head_dim] = x.dims();
+        self.turned(x, self.signed_sin.clone())
+    }
+
+    /// Turns back what [`RopeTable::apply`] turned, which is also what its gradient does.
+    ///
+    /// # Shapes
+    /// `x` `[B, L, heads, head_dim]` → the same
+    ///
+    /// # Panics
+    /// If the tables were made for another length or head size.
+    #[must_use]
+    pub fn apply_back(&self, x: Tensor<4>) -> Tensor<4> {
+        self.turned(x, self.signed_sin.clone().neg())
+    }
+
+    fn turned(&self, x: Tensor<4>, signed_sin: Tensor<2>) -> Tensor<4> {
+        let [batch, len, heads, head_dim] = x.dims();
         assert_eq!(
             self.cos.dims(),
             [len, head_dim],
             "rotary tables are for another [length, head size] than the queries"
         );
-        let dtype = x.dtype();
-        let x = x.cast(FloatDType::F32);
         // A table that carries autodiff would turn a plain x into an autodiff tensor.
-        let row = |table: &Tensor<2>| {
-            table
-                .clone()
-                .without_autodiff()
-                .reshape([1, len, 1, head_dim])
-        };
-        let half = head_dim / 2;
-        let turned = Tensor::cat(
-            vec![
-                x.clone().narrow(3, half, half).neg(),
-                x.clone().narrow(3, 0, half),
-            ],
-            3,
-        );
-        x.mul(row(&self.cos))
-            .add(turned.mul(row(&self.sin)))
-            .cast(dtype)
+        let row = |table: Tensor<2>| table.without_autodiff().reshape([1, len, 1, head_dim]);
+        let exchanged = x
+            .clone()
+            .reshape([batch, len, heads, 2, head_dim / 2])
+            .flip([3])
+            .reshape([batch, len, heads, head_dim]);
+        let dtype = x.dtype();
+        let x = x.cast(FloatDType::F32).mul(row(self.cos.clone()));
+        let exchanged = exchanged.cast(FloatDType::F32).mul(row(signed_sin));
+        x.add(exchanged).cast(dtype)
+    }
+
+    /// The same tables outside any graph.
+    pub(super) fn plain(&self) -> Self {
+        let table = |table: &Tensor<2>| table.clone().without_autodiff();
+        Self {
+            cos: table(&self.cos),
+            sin: table(&self.sin),
+            signed_sin: table(&self.signed_sin),
+        }
     }
 }
 
@@ -97,8 +124,13 @@ mod tests {
         let x = Tensor::<4>::from_data([[[[3.0, 4.0]], [[3.0, 4.0]]]], &device);
         let (c, s) = (1f32.cos(), 1f32.sin());
         let expected = [[[[3.0, 4.0]], [[3.0 * c - 4.0 * s, 4.0 * c + 3.0 * s]]]];
-        rope.apply(x)
+        let turned = rope.apply(x.clone());
+        turned
+            .clone()
             .into_data()
             .assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::absolute(1e-6));
+        rope.apply_back(turned)
+            .into_data()
+            .assert_approx_eq::<f32>(&x.into_data(), Tolerance::absolute(1e-6));
     }
 }

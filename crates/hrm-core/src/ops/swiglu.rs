@@ -1,6 +1,6 @@
 //! The gate of the MLP: `silu(gate) * up`.
 
-use burn::tensor::{Tensor, activation::silu};
+use burn::tensor::{FloatDType, Tensor, activation::silu};
 
 /// `silu(gate) * up` of the fused projection.
 ///
@@ -20,14 +20,59 @@ pub fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
     if super::fused::available(&gate_up) {
         return super::fused::swiglu(gate_up);
     }
+    if super::enabled() {
+        return recomputed(gate_up);
+    }
     composed(gate_up)
 }
 
 /// [`swiglu`] out of plain Burn operations.
 #[must_use]
 pub fn composed(gate_up: Tensor<3>) -> Tensor<3> {
-    let [_, _, width] = gate_up.dims();
-    let gate = gate_up.clone().narrow(2, 0, width / 2);
-    let up = gate_up.narrow(2, width / 2, width / 2);
+    let [gate, up] = halves(gate_up);
     silu(gate).mul(up)
+}
+
+/// [`swiglu`] out of plain Burn operations in f32, which keeps its input alone for the gradient.
+#[must_use]
+pub fn recomputed(gate_up: Tensor<3>) -> Tensor<3> {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if super::recompute::available(&gate_up) {
+        return super::recompute::run(gate_up, super::recompute::Chain::SwiGlu);
+    }
+    if gate_up.is_autodiff() {
+        return composed(gate_up);
+    }
+    in_f32(gate_up)
+}
+
+fn halves(gate_up: Tensor<3>) -> [Tensor<3>; 2] {
+    let inner = gate_up.dims()[2] / 2;
+    [0, 1].map(|i| gate_up.clone().narrow(2, i * inner, inner))
+}
+
+/// `1 + e^-x`. Burn's own sigmoid is a chain of eight operations.
+fn one_and_exp(x: Tensor<3>) -> Tensor<3> {
+    x.neg().exp().add_scalar(1.0)
+}
+
+/// The gate of a plain tensor, rounded to its type once.
+pub(super) fn in_f32(gate_up: Tensor<3>) -> Tensor<3> {
+    let dtype = gate_up.dtype();
+    let [gate, up] = halves(gate_up).map(|half| half.cast(FloatDType::F32));
+    gate.clone().div(one_and_exp(gate)).mul(up).cast(dtype)
+}
+
+/// The gradient of the projection from that of the output.
+pub(super) fn backward(gate_up: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
+    let dtype = gate_up.dtype();
+    let [gate, up] = halves(gate_up).map(|half| half.cast(FloatDType::F32));
+    let grad = grad.cast(FloatDType::F32);
+    let open = one_and_exp(gate.clone()).recip();
+    let silu = gate.mul(open.clone());
+    // silu' = σ + silu (1 - σ)
+    let slope = open.clone() + silu.clone() * open.neg().add_scalar(1.0);
+    let of_gate = (grad.clone() * up * slope).cast(dtype);
+    let of_up = (grad * silu).cast(dtype);
+    Tensor::cat(vec![of_gate, of_up], 2)
 }

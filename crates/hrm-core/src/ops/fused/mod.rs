@@ -16,8 +16,6 @@ mod swiglu;
 mod threads;
 mod token_loss;
 
-use std::sync::LazyLock;
-
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Dispatch, DispatchTensorKind, Flex};
 use burn::tensor::{DType, Int, Tensor};
@@ -25,12 +23,9 @@ use burn::tensor::{DType, Int, Tensor};
 use super::{AdamAtan2Hyper, LossKind, RopeTable};
 use extension::FusedOps;
 
-static ENABLED: LazyLock<bool> =
-    LazyLock::new(|| std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0"));
-
 /// Whether the kernels run on `tensor`, plain or autodiff.
 pub(super) fn available<const D: usize>(tensor: &Tensor<D>) -> bool {
-    *ENABLED && tensor.dtype() == DType::F32 && {
+    super::enabled() && tensor.dtype() == DType::F32 && {
         match tensor.clone().into_dispatch().kind {
             DispatchTensorKind::Flex(_) => true,
             DispatchTensorKind::Autodiff(inner) => matches!(*inner, DispatchTensorKind::Flex(_)),
@@ -83,7 +78,7 @@ pub(super) fn attention(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTabl
     let qkv = qkv.into_dispatch();
     Tensor::from_dispatch(match rope {
         None => Dispatch::fused_attention(qkv, num_heads),
-        Some(RopeTable { cos, sin }) => {
+        Some(RopeTable { cos, sin, .. }) => {
             let table = |table: &Tensor<2>| table.clone().without_autodiff().into_dispatch();
             Dispatch::fused_rotary_attention(qkv, table(cos), table(sin), num_heads)
         }
