@@ -8,9 +8,10 @@ use hrm_core::ops::IGNORED_LABEL;
 /// # Shapes
 /// `logits` and `targets` `[B]`, targets in 0..=1 → `[B]`
 pub fn binary_cross_entropy(logits: Tensor<1>, targets: Tensor<1>) -> Tensor<1> {
-    // max(x, 0) - x t + ln(1 + e^-|x|)
-    let softplus = logits.clone().abs().neg().exp().log1p();
-    activation::relu(logits.clone()) - logits * targets + softplus
+    let wrong = targets.clone().neg().add_scalar(1.0);
+    (targets * activation::log_sigmoid(logits.clone())
+        + wrong * activation::log_sigmoid(logits.neg()))
+    .neg()
 }
 
 /// Which cells and which whole puzzles a prediction has right. Everything is outside any graph.
@@ -70,6 +71,20 @@ mod tests {
         binary_cross_entropy(logits, targets)
             .into_data()
             .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn the_gradient_of_binary_cross_entropy_is_the_error() {
+        let device = Device::flex().autodiff();
+        // Where the usual form has a kink, too.
+        let logits = Tensor::<1>::from_data([0.0, 2.0, -300.0, 300.0], &device).require_grad();
+        let targets = Tensor::<1>::from_data([0.75, 1.0, 1.0, 0.0], &device);
+        let grads = binary_cross_entropy(logits.clone(), targets)
+            .sum()
+            .backward();
+        let expected = TensorData::from([-0.25, -0.119_203, -1.0, 1.0]);
+        let found = logits.grad(&grads).expect("it is tracked").into_data();
+        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
     }
 
     #[test]
