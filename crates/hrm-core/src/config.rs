@@ -143,6 +143,13 @@ pub struct HrmConfig {
 const MAX_DIM: usize = 1 << 20;
 /// Largest number of puzzle ids.
 const MAX_PUZZLE_IDS: usize = 1 << 26;
+/// Longest sequence. Its rotary table is made whatever the weights are, so a small file must not ask for a large one.
+const MAX_LEN: usize = 1 << 16;
+/// Most dense parameters, and most values of the puzzle table; all, where a number holds no more.
+const MAX_VALUES: usize = match 1usize.checked_shl(40) {
+    Some(limit) => limit,
+    None => usize::MAX - 1,
+};
 
 impl HrmConfig {
     /// The published HRM (section "Hierarchical Reasoning Model" of the paper): width 512, 4 + 4 blocks, 2 x 2 cycles,
@@ -204,18 +211,18 @@ impl HrmConfig {
         self.puzzle_embedding.map_or(0, |puzzle| {
             puzzle
                 .positions
-                .unwrap_or_else(|| puzzle.dim.div_ceil(self.hidden_size))
+                .unwrap_or_else(|| puzzle.dim.div_ceil(self.hidden_size.max(1)))
         })
     }
 
     /// Sequence length L = P + S.
     pub fn total_len(&self) -> usize {
-        self.puzzle_len() + self.seq_len
+        self.puzzle_len().saturating_add(self.seq_len)
     }
 
     /// Width of one head.
     pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_heads
+        self.hidden_size / self.num_heads.max(1)
     }
 
     /// The sizes that come with the data.
@@ -230,7 +237,7 @@ impl HrmConfig {
     /// Inner width of a SwiGLU over `width` values: the next multiple of 256 of `round(expansion * width * 2/3)`.
     pub fn swiglu_width(&self, width: usize) -> usize {
         let wanted = (self.expansion * width as f64 * 2.0 / 3.0).round() as usize;
-        wanted.div_ceil(256) * 256
+        wanted.div_ceil(256).saturating_mul(256)
     }
 
     /// Blocks of the slow level (0 where the levels are shared) and of the fast or shared one.
@@ -241,20 +248,36 @@ impl HrmConfig {
         }
     }
 
-    /// Trained dense parameters: all but the puzzle table and the initial states.
+    /// Trained dense parameters: all but the puzzle table and the initial states. `usize::MAX` where there are more than a
+    /// number holds.
     pub fn num_parameters(&self) -> usize {
         let d = self.hidden_size;
-        let mixer = match self.mixer {
-            MixerKind::Attention => 4 * d * d,
-            MixerKind::Mlp => 3 * self.total_len() * self.swiglu_width(self.total_len()),
+        let product = |factors: &[usize]| {
+            let times = |product: usize, &factor: &usize| product.saturating_mul(factor);
+            factors.iter().fold(1, times)
         };
-        let block = mixer + 3 * d * self.swiglu_width(d);
+        let mixer = match self.mixer {
+            MixerKind::Attention => product(&[4, d, d]),
+            MixerKind::Mlp => {
+                let len = self.total_len();
+                product(&[3, len, self.swiglu_width(len)])
+            }
+        };
+        let block = mixer.saturating_add(product(&[3, d, self.swiglu_width(d)]));
         let (h, l) = self.layers();
         let learned = match self.position {
-            PositionKind::Learned => self.total_len() * d,
+            PositionKind::Learned => product(&[self.total_len(), d]),
             PositionKind::Rope | PositionKind::None => 0,
         };
-        2 * self.vocab_size * d + 2 * d + 2 + learned + (h + l) * block
+        [
+            product(&[2, self.vocab_size, d]),
+            product(&[2, d]),
+            2,
+            learned,
+            product(&[h.saturating_add(l), block]),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
     }
 
     /// Checks every field against the others.
@@ -327,6 +350,21 @@ impl HrmConfig {
                 });
             }
         }
+        let dim = self.puzzle_embedding.map_or(0, |puzzle| puzzle.dim);
+        let table = self.num_puzzle_ids.saturating_mul(dim);
+        for (field, found, limit) in [
+            ("seq_len + puzzle positions", self.total_len(), MAX_LEN),
+            ("parameters", self.num_parameters(), MAX_VALUES),
+            ("num_puzzle_ids * puzzle_embedding.dim", table, MAX_VALUES),
+        ] {
+            if found > limit {
+                return Err(ConfigError::TooLarge {
+                    field,
+                    found,
+                    limit,
+                });
+            }
+        }
         Ok(())
     }
 }
@@ -384,5 +422,55 @@ mod tests {
         assert!(bad(|c| c.h_cycles = 0).contains("h_cycles"));
         assert!(bad(|c| c.expansion = f64::NAN).contains("expansion"));
         assert!(bad(|c| c.seq_len = usize::MAX).contains("seq_len"));
+        assert!(bad(|c| c.hidden_size = 0).contains("hidden_size"));
+        assert!(bad(|c| c.num_heads = 0).contains("num_heads"));
+    }
+
+    #[test]
+    fn sizes_that_no_memory_holds_are_errors_and_overflow_nothing() {
+        let bad = |change: fn(&mut HrmConfig)| {
+            let mut config = HrmConfig::hrm(SUDOKU);
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(
+            bad(|c| c.seq_len = 1 << 16),
+            "`seq_len + puzzle positions` = 65537 is more than the 65536 that are supported"
+        );
+        let positions = |c: &mut HrmConfig| {
+            c.puzzle_embedding = Some(PuzzleEmbeddingConfig {
+                dim: 512,
+                positions: Some(1 << 20),
+            });
+        };
+        assert!(bad(positions).starts_with("`seq_len + puzzle positions` = 1048657"));
+        let wide = |c: &mut HrmConfig| {
+            c.hidden_size = 1 << 20;
+            c.expansion = 1024.0;
+            c.levels = Levels::Shared { layers: 1 << 20 };
+        };
+        assert!(bad(wide).starts_with("`parameters` = "));
+        let table = |c: &mut HrmConfig| {
+            c.num_puzzle_ids = 1 << 26;
+            c.puzzle_embedding = Some(PuzzleEmbeddingConfig {
+                dim: 1 << 20,
+                positions: None,
+            });
+        };
+        assert!(bad(table).contains("num_puzzle_ids * puzzle_embedding.dim"));
+
+        let huge = HrmConfig {
+            hidden_size: usize::MAX,
+            seq_len: usize::MAX,
+            ..HrmConfig::trm_mlp(SUDOKU)
+        };
+        assert_eq!(huge.num_parameters(), usize::MAX);
+        assert!(huge.validate().is_err());
+        let none = HrmConfig {
+            hidden_size: 0,
+            num_heads: 0,
+            ..HrmConfig::hrm(SUDOKU)
+        };
+        assert_eq!((none.puzzle_len(), none.head_dim()), (512, 0));
     }
 }
