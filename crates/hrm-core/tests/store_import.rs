@@ -96,6 +96,35 @@ fn variants() -> Vec<HrmConfig> {
     ]
 }
 
+/// Configurations that differ from the published ones in what no shape tells and no word of the reference programs.
+fn own_variants() -> Vec<HrmConfig> {
+    let table = |dim, positions| Some(PuzzleEmbeddingConfig { dim, positions });
+    vec![
+        small(HrmConfig {
+            gradient: GradientSpan::LastCycle,
+            puzzle_embedding: table(20, Some(2)),
+            halt_head: HaltHead::HaltOnly,
+            h_cycles: 3,
+            l_cycles: 5,
+            expansion: 7.5,
+            compute: ComputeType::F16,
+            ..HrmConfig::hrm(SIZES)
+        }),
+        small(HrmConfig {
+            gradient: GradientSpan::LastUpdate,
+            puzzle_embedding: table(20, None),
+            position: PositionKind::Rope,
+            ..HrmConfig::trm_mlp(SIZES)
+        }),
+        small(HrmConfig {
+            gradient: GradientSpan::LastUpdate,
+            puzzle_embedding: None,
+            num_puzzle_ids: 1,
+            ..HrmConfig::trm(SIZES)
+        }),
+    ]
+}
+
 /// A model with a puzzle table that isn't zero.
 fn model(config: &HrmConfig) -> Hrm {
     let model = Hrm::new(config, 7, &device()).unwrap();
@@ -157,7 +186,7 @@ fn options(config: &HrmConfig) -> ImportOptions {
 
 #[test]
 fn an_import_of_an_export_gives_the_same_bits_and_configuration() {
-    for config in variants() {
+    for config in variants().into_iter().chain(own_variants()) {
         let model = model(&config);
         let file = TensorFile::from_bytes(export_bytes(&model, 12).unwrap(), "export").unwrap();
         assert!(file.names().all(|name| name.starts_with("model.inner.")));
@@ -196,6 +225,41 @@ fn an_export_tells_the_reference_programs_its_configuration() {
         };
         assert_eq!(rest, config);
     }
+}
+
+#[test]
+fn an_export_has_the_same_bytes_each_time() {
+    let model = model(&small(HrmConfig::trm(SIZES)));
+    let bytes = export_bytes(&model, 16).unwrap();
+    for _ in 0..4 {
+        assert!(export_bytes(&model, 16).unwrap() == bytes);
+    }
+    // It is one that the crate reads, which all programs share.
+    let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(read.len(), model.weights().len());
+    let len = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+    assert!(len.is_multiple_of(8));
+}
+
+#[test]
+fn an_export_of_trm_says_how_many_positions_its_table_has() {
+    let official = |config: &HrmConfig| {
+        let bytes = export_bytes(&model(config), 12).unwrap();
+        let file = TensorFile::from_bytes(bytes, "export").unwrap();
+        let text = file.metadata().get("config").unwrap();
+        let config: serde_json::Value = serde_json::from_str(text).unwrap();
+        config["puzzle_emb_len"].as_u64()
+    };
+    let trm = |puzzle_embedding| HrmConfig {
+        puzzle_embedding,
+        ..small(HrmConfig::trm(SIZES))
+    };
+    let table = |positions| Some(PuzzleEmbeddingConfig { dim: 16, positions });
+    assert_eq!(official(&trm(table(Some(3)))), Some(3));
+    // Without the key the official program takes 16.
+    assert_eq!(official(&trm(table(None))), Some(0));
+    assert_eq!(official(&trm(None)), Some(0));
+    assert_eq!(official(&small(HrmConfig::hrm(SIZES))), None);
 }
 
 #[test]

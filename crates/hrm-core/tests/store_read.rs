@@ -176,6 +176,24 @@ fn nested_dictionaries_join_their_keys() {
 }
 
 #[test]
+fn of_equal_keys_the_last_counts() {
+    let tensors = [
+        Tensor::whole("w", "FloatStorage", "0", &[6]),
+        Tensor::whole("w", "FloatStorage", "1", &[1]),
+    ];
+    let storages = [("0", six()), ("1", f32_bytes(&[7.0]))];
+    let file = open(checkpoint(&tensors, &storages)).unwrap();
+    assert_eq!(file.read_f32("w").unwrap(), [7.0]);
+    // Nothing stays of what it takes the place of.
+    let mut pickle = Pickle::default();
+    pickle.op(b"\x80\x02}(").text("w").op(b"}").text("inner");
+    pickle.tensor(&tensors[0]).op(b"s").text("w");
+    pickle.tensor(&tensors[1]).op(b"u.");
+    let file = open(zip(&entries(pickle.0, &storages))).unwrap();
+    assert_eq!(file.names().collect::<Vec<_>>(), ["w"]);
+}
+
+#[test]
 fn tensors_that_lie_are_refused() {
     let lie = |change: fn(&mut Tensor)| {
         let mut tensor = Tensor::whole("w", "FloatStorage", "0", &[2, 3]);

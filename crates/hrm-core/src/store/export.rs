@@ -1,28 +1,27 @@
 //! The weights of a model as a safetensors file that the reference programs can load.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
-use safetensors::tensor::{Dtype, View};
-use safetensors::{SafeTensorError, serialize, serialize_to_file};
+use burn::tensor::FloatDType;
 
 use super::error::StoreError;
 use super::names::EXPORT_PREFIX;
 use super::{CONFIG_KEY, MAX_SEGMENTS_KEY, OFFICIAL_CONFIG_KEY};
 use crate::config::{HaltHead, HrmConfig, Levels, MixerKind, PositionKind};
 use crate::model::Hrm;
-use crate::weights::Weight;
 
 /// The weights with the official names and the prefix `model.inner.`, in f32, and the configuration in the metadata: ours
-/// under `hrm_config` and `max_segments`, the reference programs' under `config`.
+/// under `hrm_config` and `max_segments`, the reference programs' under `config`. The same model gives the same bytes.
 ///
 /// # Errors
 /// If the tensors can't be serialized.
 pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreError> {
-    serialize(tensors(model), Some(metadata(model.config(), max_segments)))
-        .map_err(|err| failed(Path::new("export"), err))
+    let mut bytes = Vec::new();
+    write(model, max_segments, &mut bytes).map_err(|err| failed(Path::new("export"), err))?;
+    Ok(bytes)
 }
 
 /// As [`export_bytes`], into a file that takes its name only when it is complete.
@@ -30,81 +29,72 @@ pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreEr
 /// # Errors
 /// If the file can't be written.
 pub fn export(model: &Hrm, max_segments: usize, path: &Path) -> Result<(), StoreError> {
-    serialize_to_file(
-        tensors(model),
-        Some(metadata(model.config(), max_segments)),
-        path,
-    )
-    .map_err(|err| failed(path, err))
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let written = || {
+        let mut file = BufWriter::new(File::create(&temporary)?);
+        write(model, max_segments, &mut file)?;
+        let file = file.into_inner().map_err(|err| err.into_error())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    written().map_err(|err| {
+        let _ = std::fs::remove_file(&temporary);
+        failed(path, err)
+    })
 }
 
-fn failed(path: &Path, err: SafeTensorError) -> StoreError {
-    let source = match err {
-        SafeTensorError::IoError(source) => source,
-        other => std::io::Error::other(other),
-    };
+fn failed(path: &Path, source: io::Error) -> StoreError {
     StoreError::Write {
         path: path.into(),
         source,
     }
 }
 
-/// A weight whose bytes are fetched when they are written.
-struct Lazy {
-    shape: Vec<usize>,
-    value: Tensor<1>,
-}
-
-impl View for Lazy {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
+/// Writes the file: the length of the header, the header, the values one tensor after the other. (The crate `safetensors` puts
+/// the metadata in an order that differs from run to run.)
+fn write(model: &Hrm, max_segments: usize, out: &mut impl Write) -> io::Result<()> {
+    let mut weights = model.weights();
+    weights.sort_by(|a, b| a.name.cmp(&b.name));
+    let metadata = serde_json::to_value(metadata(model.config(), max_segments)?)?;
+    let mut header = BTreeMap::from([("__metadata__".to_owned(), metadata)]);
+    let mut end = 0;
+    for weight in &weights {
+        let start = end;
+        end += weight.shape.iter().product::<usize>() * size_of::<f32>();
+        let about = serde_json::json!({
+            "dtype": "F32",
+            "shape": weight.shape,
+            "data_offsets": [start, end],
+        });
+        header.insert(format!("{EXPORT_PREFIX}{}", weight.name), about);
     }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let data = self.value.to_data();
+    let mut header = serde_json::to_vec(&header)?;
+    // Values begin at a multiple of 8 bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    for weight in weights {
+        let data = weight.value.cast(FloatDType::F32).to_data();
         if cfg!(target_endian = "little") {
-            return Cow::Owned(data.as_bytes().to_vec());
+            out.write_all(data.as_bytes())?;
+        } else {
+            let bytes: Vec<u8> = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
+            out.write_all(&bytes)?;
         }
-        Cow::Owned(data.iter::<f32>().flat_map(f32::to_le_bytes).collect())
     }
-
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
-    }
+    Ok(())
 }
 
-fn tensors(model: &Hrm) -> impl Iterator<Item = (String, Lazy)> {
-    model.weights().into_iter().map(
-        |Weight {
-             name, shape, value, ..
-         }| {
-            (
-                format!("{EXPORT_PREFIX}{name}"),
-                Lazy {
-                    shape,
-                    value: value.cast(burn::tensor::FloatDType::F32),
-                },
-            )
-        },
-    )
-}
-
-fn metadata(config: &HrmConfig, max_segments: usize) -> HashMap<String, String> {
-    // A configuration of numbers and names always has a JSON form.
-    let json = |value: serde_json::Result<String>| value.unwrap_or_default();
-    HashMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        (CONFIG_KEY.to_owned(), json(serde_json::to_string(config))),
-        (MAX_SEGMENTS_KEY.to_owned(), max_segments.to_string()),
-        (
-            OFFICIAL_CONFIG_KEY.to_owned(),
-            json(serde_json::to_string(&official(config, max_segments))),
-        ),
-    ])
+fn metadata(config: &HrmConfig, max_segments: usize) -> io::Result<BTreeMap<&'static str, String>> {
+    let official = official(config, max_segments);
+    Ok(BTreeMap::from([
+        ("format", "pt".to_owned()),
+        (CONFIG_KEY, serde_json::to_string(config)?),
+        (MAX_SEGMENTS_KEY, max_segments.to_string()),
+        (OFFICIAL_CONFIG_KEY, serde_json::to_string(&official)?),
+    ]))
 }
 
 /// The configuration in the words of the reference programs.
@@ -132,13 +122,13 @@ fn official(config: &HrmConfig, max_segments: usize) -> serde_json::Value {
     let Some(fields) = value.as_object_mut() else {
         return value;
     };
-    if config
-        .puzzle_embedding
-        .is_some_and(|puzzle| puzzle.positions.is_some())
-    {
-        fields.insert("puzzle_emb_len".into(), config.puzzle_len().into());
+    let positions = config.puzzle_embedding.and_then(|puzzle| puzzle.positions);
+    let shared = matches!(config.levels, Levels::Shared { .. });
+    if shared || positions.is_some() {
+        // 0 means as few as hold a row of the table; without the key, TRM's program takes 16.
+        fields.insert("puzzle_emb_len".into(), positions.unwrap_or(0).into());
     }
-    if let Levels::Shared { .. } = config.levels {
+    if shared {
         fields.insert("mlp_t".into(), (config.mixer == MixerKind::Mlp).into());
         let halt_only = config.halt_head == HaltHead::HaltOnly;
         fields.insert("no_ACT_continue".into(), halt_only.into());

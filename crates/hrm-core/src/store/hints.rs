@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::error::StoreError;
-use crate::config::{ComputeType, HaltHead, HrmConfig, MixerKind, PositionKind};
+use crate::config::{ComputeType, GradientSpan, HaltHead, HrmConfig, MixerKind, PositionKind};
 
 /// Parts of a configuration; what is `None` is left to others. The sizes that the shapes of the tensors tell may be given
 /// as well: they are compared.
@@ -23,6 +23,8 @@ pub struct ConfigHints {
     pub puzzle_positions: Option<usize>,
     /// Position information; learned positions are told by the shapes.
     pub position: Option<PositionKind>,
+    /// Which updates are differentiated. Where nobody says: the last update of HRM's levels, TRM's last cycle.
+    pub gradient: Option<GradientSpan>,
     /// What the q head decides.
     pub halt_head: Option<HaltHead>,
     /// Number type of the computation. A file's `forward_dtype` is not read: f32 where nobody says otherwise.
@@ -58,6 +60,7 @@ impl ConfigHints {
                 .puzzle_embedding
                 .map(|puzzle| puzzle.positions.unwrap_or(0)),
             position: (config.position != PositionKind::Learned).then_some(config.position),
+            gradient: Some(config.gradient),
             halt_head: Some(config.halt_head),
             compute: Some(config.compute),
             expansion: Some(config.expansion),
@@ -111,6 +114,7 @@ impl ConfigHints {
             max_segments: self.max_segments.or(other.max_segments),
             puzzle_positions: self.puzzle_positions.or(other.puzzle_positions),
             position: self.position.or(other.position),
+            gradient: self.gradient.or(other.gradient),
             halt_head: self.halt_head.or(other.halt_head),
             compute: self.compute.or(other.compute),
             expansion: self.expansion.or(other.expansion),
@@ -194,6 +198,7 @@ impl Arch {
             max_segments: self.halt_max_steps,
             puzzle_positions: self.puzzle_emb_len,
             position: self.pos_encodings,
+            gradient: None,
             halt_head: self.no_act_continue.map(|off| {
                 if off {
                     HaltHead::HaltOnly

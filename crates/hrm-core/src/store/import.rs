@@ -563,11 +563,11 @@ fn configure(
                 l_layers: found.l_layers,
             }
         },
-        gradient: if shared {
+        gradient: hints.gradient.unwrap_or(if shared {
             GradientSpan::LastCycle
         } else {
             GradientSpan::LastUpdate
-        },
+        }),
         mixer,
         position: match (found.learned, hints.position, mixer) {
             (Some(_), ..) => PositionKind::Learned,
@@ -579,7 +579,11 @@ fn configure(
         l_cycles,
         puzzle_embedding: dim.map(|dim| PuzzleEmbeddingConfig {
             dim,
-            positions: (shared || positions != least).then_some(positions),
+            positions: match hints.puzzle_positions {
+                Some(0) => None,
+                Some(given) => Some(given),
+                None => (shared || positions != least).then_some(positions),
+            },
         }),
         halt_head: hints.halt_head.unwrap_or(if shared {
             HaltHead::HaltOnly

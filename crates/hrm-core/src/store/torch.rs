@@ -3,6 +3,7 @@
 //! Its entries are stored uncompressed below one folder: `data.pkl` says which tensors there are, `data/KEY` are the bytes
 //! of their storages, `byteorder` is `little`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipLocator};
@@ -222,10 +223,16 @@ impl Archive<'_> {
             };
             match pickle.get(id) {
                 Object::Dict(pairs) => {
+                    // Of equal keys the last counts, as in Python.
+                    let mut values = BTreeMap::new();
                     for &(key, value) in pairs {
                         match pickle.get(key) {
-                            Object::Text(key) if key.len() <= MAX_NAME => descend(key, value)?,
-                            Object::Int(key) => descend(&key.to_string(), value)?,
+                            Object::Text(key) if key.len() <= MAX_NAME => {
+                                values.insert(Cow::from(key), value);
+                            }
+                            Object::Int(key) => {
+                                values.insert(Cow::from(key.to_string()), value);
+                            }
                             _ => {
                                 return Err(broken(format!(
                                     "expected keys of at most {MAX_NAME} bytes in `{name}`"
@@ -233,6 +240,11 @@ impl Archive<'_> {
                             }
                         }
                     }
+                    let repeated = pairs.len() - values.len();
+                    for (key, value) in values {
+                        descend(&key, value)?;
+                    }
+                    visited += repeated;
                 }
                 Object::Sequence(items) => {
                     for (index, &value) in items.iter().enumerate() {
