@@ -76,9 +76,13 @@ pub(super) fn choose(
     })
 }
 
+/// A number to compare by: what is none is least, whatever its sign.
+fn rank(q: f32) -> f32 {
+    if q.is_nan() { f32::NEG_INFINITY } else { q }
+}
+
 /// The first outcome with the highest q_halt among those wanted. Not-a-number is least.
 fn surest(outcomes: &[Outcome], wanted: impl Fn(&Outcome) -> bool) -> Option<usize> {
-    let rank = |q: f32| if q.is_nan() { f32::NEG_INFINITY } else { q };
     let mut best: Option<usize> = None;
     for (place, outcome) in outcomes.iter().enumerate().filter(|(_, o)| wanted(o)) {
         if best.is_none_or(|best| rank(outcome.q_halt) > rank(outcomes[best].q_halt)) {
@@ -99,7 +103,7 @@ fn winner(outcomes: &[Outcome]) -> Option<usize> {
         grid.1 += sigmoid(outcome.q_halt);
     }
     let (tokens, _) = grids.iter().max_by(|(_, a), (_, b)| {
-        let mean = |grid: &(u32, f32, usize)| grid.1 / grid.0 as f32;
+        let mean = |grid: &(u32, f32, usize)| rank(grid.1 / grid.0 as f32);
         (a.0.cmp(&b.0))
             .then(mean(a).total_cmp(&mean(b)))
             .then(b.2.cmp(&a.2))
@@ -124,7 +128,10 @@ fn cell_votes(outcomes: &[Outcome]) -> Vec<u8> {
             }
             let ahead = |a: u8, b: u8| {
                 let (x, y) = (votes[usize::from(a)], votes[usize::from(b)]);
-                x.0.cmp(&y.0).then(x.1.total_cmp(&y.1)).then(b.cmp(&a))
+                let by_votes = x.0.cmp(&y.0);
+                by_votes
+                    .then(rank(x.1).total_cmp(&rank(y.1)))
+                    .then(b.cmp(&a))
             };
             tokens().max_by(|&a, &b| ahead(a, b)).unwrap_or(0)
         })
@@ -197,6 +204,16 @@ mod tests {
             &[outcome(&[2, 2], 0.5), outcome(&[1, 1], 0.5)],
         );
         assert_eq!(answer.tokens, [2, 2], "the first of equals");
+    }
+
+    #[test]
+    fn a_confidence_that_is_no_number_breaks_no_tie() {
+        for nan in [f32::NAN, -f32::NAN] {
+            for choice in [Choice::Vote, Choice::CellVote] {
+                let outcomes = [outcome(&[1, 1], nan), outcome(&[2, 2], -3.0)];
+                assert_eq!(chosen(choice, &outcomes).tokens, [2, 2], "{nan} {choice:?}");
+            }
+        }
     }
 
     #[test]

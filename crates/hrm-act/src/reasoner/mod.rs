@@ -55,6 +55,9 @@ use lane::Entry;
 use symmetry::puzzle_seed;
 use thinking::Thinking;
 
+/// Most tokens of a model: those of puzzles and answers are bytes.
+const MAX_VOCAB: usize = 256;
+
 /// Answers puzzles with a frozen model, or with several. Created by [`Reasoner::new`].
 ///
 /// It is not changed by answering, so one may serve several threads.
@@ -72,9 +75,17 @@ impl Reasoner {
     /// A reasoner with a plain snapshot of the model: one attempt at each puzzle, no verifier.
     ///
     /// # Errors
-    /// If a field of the configuration is out of its range.
+    /// If a field of the configuration is out of its range, or the model has more tokens than a byte tells apart.
     pub fn new(model: &Hrm, config: ReasonerConfig) -> Result<Self, ReasonError> {
         config.validate()?;
+        let vocab_size = model.config().vocab_size;
+        if vocab_size > MAX_VOCAB {
+            return Err(ReasonError::Field {
+                field: "vocab_size",
+                expected: "at most 256, for tokens of puzzles and answers are bytes",
+                found: vocab_size.to_string(),
+            });
+        }
         Ok(Self {
             models: vec![model.frozen()],
             config,
@@ -111,7 +122,7 @@ impl Reasoner {
     /// A further checkpoint, with slots of its own, that makes all attempts as well.
     ///
     /// # Errors
-    /// If it was made for other puzzles.
+    /// If it was made for other puzzles: its vocabulary is that of the first, too.
     pub fn with_model(mut self, model: &Hrm) -> Result<Self, ReasonError> {
         let (first, other) = (self.models[0].config(), model.config());
         for (field, expected, found) in [
@@ -318,3 +329,40 @@ impl<I: Iterator<Item = Puzzle>> Iterator for Answers<'_, I> {
 }
 
 impl<I: Iterator<Item = Puzzle>> std::iter::FusedIterator for Answers<'_, I> {}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use hrm_core::{HrmConfig, Sizes};
+
+    use super::*;
+
+    #[test]
+    fn a_model_of_more_tokens_than_a_byte_tells_apart_is_refused() {
+        let model = |vocab_size| {
+            let sizes = Sizes {
+                seq_len: 4,
+                vocab_size,
+                num_puzzle_ids: 1,
+            };
+            let config = HrmConfig {
+                hidden_size: 8,
+                num_heads: 1,
+                puzzle_embedding: None,
+                ..HrmConfig::trm(sizes)
+            };
+            Hrm::new(&config, 1, &Device::flex()).unwrap()
+        };
+        let new = |vocab_size| Reasoner::new(&model(vocab_size), ReasonerConfig::default());
+        let largest = new(256).unwrap();
+        let puzzle = Puzzle {
+            inputs: vec![255; 4],
+            puzzle_id: 0,
+        };
+        assert_eq!(largest.solve_one(puzzle).unwrap().tokens.len(), 4);
+        let expected = "reasoner: `vocab_size` must be at most 256, \
+                        for tokens of puzzles and answers are bytes, found 257";
+        assert_eq!(new(257).unwrap_err().to_string(), expected);
+        assert!(largest.with_model(&model(257)).is_err());
+    }
+}
