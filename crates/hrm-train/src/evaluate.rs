@@ -17,7 +17,7 @@ pub struct EvalConfig {
     pub batch_size: usize,
     /// Segments that each puzzle thinks.
     pub segments: u32,
-    /// At most so many puzzles, from the start of the set.
+    /// At most so many examples, of as many original puzzles as can be: see [`PuzzleSet::limited`].
     pub limit: Option<usize>,
 }
 
@@ -60,16 +60,19 @@ pub fn evaluate(
         });
     }
     let model = model.frozen();
-    let limit = config.limit.unwrap_or(usize::MAX);
+    let limited;
+    let set = match config.limit {
+        None => set,
+        Some(limit) => {
+            limited = set.limited(limit);
+            &limited
+        }
+    };
     let mut sums = [0.0f64; 4];
     let mut done = 0;
     // A few puzzles need no large batch, most of it padding.
-    let b = config.batch_size.min(limit.min(set.num_examples()).max(1));
+    let b = config.batch_size.min(set.num_examples().max(1));
     for (rows, real) in set.batches(b) {
-        let real = real.min(limit - done);
-        if real == 0 {
-            break;
-        }
         let batch = Batch::from_host(&rows, device);
         let output = on_pool(device, || {
             let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
@@ -134,6 +137,51 @@ pub fn wilson(successes: f64, trials: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Preset;
+    use hrm_data::{SetArrays, SetInfo, Task};
+
+    #[test]
+    fn a_limited_evaluation_looks_at_every_original_before_it_looks_at_a_copy() {
+        let info = SetInfo {
+            task: Task::Other,
+            vocab_size: 4,
+            ignore_label_id: None,
+            ..SetInfo::maze(1, 2)
+        };
+        // Two originals with two copies each. What is to be found of the first is not what is of the second.
+        let labels = [[1, 1], [1, 1], [1, 1], [2, 3], [2, 3], [2, 3]];
+        let arrays = SetArrays {
+            inputs: vec![1; 12],
+            labels: labels.as_flattened().to_vec(),
+            puzzle_ids: vec![0; 6],
+            puzzle_offsets: (0..=6).collect(),
+            group_offsets: vec![0, 3, 6],
+        };
+        let set = PuzzleSet::from_arrays(info, arrays).unwrap();
+        let device = Device::flex();
+        let mut model = Preset::by_name("trm-small").unwrap().config(&set).model;
+        model.hidden_size = 16;
+        model.num_heads = 2;
+        let model = Hrm::new(&model, 1, &device).unwrap();
+        let find = |set: &PuzzleSet, limit| {
+            let config = EvalConfig {
+                batch_size: 4,
+                segments: 1,
+                limit,
+            };
+            evaluate(&model, set, &config, &device, |_| {}).unwrap()
+        };
+        let (first, second) = (
+            find(&set.take(1), Some(1)),
+            find(&set.subset(1..2), Some(1)),
+        );
+        assert_ne!(first.cell_accuracy, second.cell_accuracy);
+        let both = find(&set, Some(2));
+        assert_eq!(both.puzzles, 2);
+        let mean = (first.cell_accuracy + second.cell_accuracy) / 2.0;
+        assert!((both.cell_accuracy - mean).abs() < 1e-6, "{both:?}");
+        assert_eq!(find(&set, None).puzzles, 6);
+    }
 
     #[test]
     fn wilson_interval_by_hand() {
