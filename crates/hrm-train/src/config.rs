@@ -2,13 +2,14 @@
 
 use hrm_act::ActConfig;
 use hrm_core::{Hrm, HrmConfig};
+use hrm_data::PuzzleSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::TrainError;
 use crate::freeze::Freeze;
 use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
-use crate::run::GuardConfig;
+use crate::run::{GuardConfig, differences};
 use crate::schedule::Schedule;
 
 /// The configuration of a training run.
@@ -53,7 +54,7 @@ pub struct TrainConfig {
     /// Steps between two evaluations on held-out puzzles; none for no evaluation.
     #[serde(default)]
     pub eval_every: Option<u64>,
-    /// Puzzles of an evaluation at most.
+    /// Examples of an evaluation at most, of as many original puzzles as can be.
     #[serde(default = "thousand")]
     pub eval_puzzles: usize,
     /// Share of the training groups that is held out for the evaluations; none for the split `test` of the data.
@@ -199,14 +200,47 @@ impl TrainConfig {
     /// Checks every field, and that the model at hand is the one described.
     pub(crate) fn validate_for(&self, model: &Hrm) -> Result<(), TrainError> {
         self.validate()?;
-        if model.config() != &self.model {
+        if model.config() == &self.model {
+            return Ok(());
+        }
+        let at_hand = Self {
+            model: model.config().clone(),
+            ..self.clone()
+        };
+        let fields: Vec<String> = differences(&at_hand, self)
+            .iter()
+            .map(|field| format!("`{}` = {} for {}", field.key, field.to, field.from))
+            .collect();
+        Err(TrainError::Field {
+            field: "model",
+            expected: "the configuration of the model at hand",
+            found: fields.join(", "),
+        })
+    }
+
+    /// Makes the run so many epochs of a set long: epochs * groups * mean examples of a puzzle / `batch_size` steps, rounded
+    /// down, at least one.
+    ///
+    /// # Errors
+    /// A number of epochs that is not positive and finite.
+    pub fn set_epochs(&mut self, epochs: f64, set: &PuzzleSet) -> Result<(), TrainError> {
+        if !(epochs > 0.0 && epochs.is_finite()) {
             return Err(TrainError::Field {
-                field: "model",
-                expected: "the configuration of the model at hand",
-                found: "another".to_owned(),
+                field: "epochs",
+                expected: "a positive number",
+                found: epochs.to_string(),
             });
         }
+        self.steps = steps_of(epochs, set, self.batch_size);
         Ok(())
+    }
+
+    /// The epochs of a set that the steps of the run make; of an empty set none.
+    pub fn epochs(&self, set: &PuzzleSet) -> f64 {
+        match examples_of_epoch(set) {
+            0.0 => 0.0,
+            examples => self.steps as f64 * self.batch_size as f64 / examples,
+        }
     }
 
     /// Sets the field of a dotted name, such as `optimizer.lr` or `model.h_cycles`, from its JSON text; a bare word is
@@ -239,6 +273,16 @@ impl TrainConfig {
             None => Err(unknown(key, &tree)),
         }
     }
+}
+
+/// The examples that an epoch draws, on average: those of a puzzle of each group.
+fn examples_of_epoch(set: &PuzzleSet) -> f64 {
+    set.num_groups() as f64 * set.mean_puzzle_examples()
+}
+
+/// The whole batches in so many epochs of a set, at least one.
+pub(crate) fn steps_of(epochs: f64, set: &PuzzleSet, batch_size: usize) -> u64 {
+    ((epochs * examples_of_epoch(set) / batch_size as f64) as u64).max(1)
 }
 
 /// The error of a key that `tree` doesn't have.

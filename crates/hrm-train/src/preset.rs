@@ -6,7 +6,7 @@ use hrm_core::{
 };
 use hrm_data::{PuzzleSet, Task};
 
-use crate::config::{TrainConfig, nearest};
+use crate::config::{TrainConfig, nearest, steps_of};
 use crate::error::TrainError;
 use crate::freeze::Freeze;
 use crate::optimizer::{OptimizerConfig, PuzzleOptimizerConfig, Rule};
@@ -158,30 +158,45 @@ impl Preset {
             })
     }
 
-    /// Refuses data of another task than the one that the recipe was published for. Sudokus and mazes may have any size, and
-    /// data of an unknown task are taken at their word.
+    /// Refuses data of another task than the one that the recipe was published for. Sudokus and mazes may have any size. Data
+    /// that don't say their task must have the sizes of a square Sudoku, of a published maze, of ARC. The small recipes take all.
     ///
     /// # Errors
     /// The task expected, with its vocabulary, and the one found.
     pub fn check(&self, set: &PuzzleSet) -> Result<(), TrainError> {
         let info = set.info();
         let wanted = self.name.split('-').nth(1).unwrap_or_default();
+        let sizes = (info.vocab_size, info.seq_len);
+        // What a task that isn't told must look like.
+        let looks = |like: bool| info.task == Task::Other && like;
         let (fits, expected) = match wanted {
-            "sudoku" => (matches!(info.task, Task::Sudoku(_)), "a Sudoku"),
+            "sudoku" => {
+                // A token for each digit, for a blank and for padding.
+                let digits = info.vocab_size.saturating_sub(2);
+                let is_square = digits > 0 && digits * digits == info.seq_len;
+                (
+                    matches!(info.task, Task::Sudoku(_)) || looks(is_square),
+                    "a Sudoku (vocab_size n + 2, seq_len n * n)",
+                )
+            }
             "maze" => (
-                matches!(info.task, Task::Maze { .. }),
-                "a maze (vocab_size 6)",
+                matches!(info.task, Task::Maze { .. }) || looks(sizes == (6, 900)),
+                "a maze (vocab_size 6, published with seq_len 900)",
             ),
-            "arc" => (info.task == Task::Arc, "ARC (vocab_size 12, seq_len 900)"),
+            "arc" => (
+                info.task == Task::Arc || looks(sizes == (12, 900)),
+                "ARC (vocab_size 12, seq_len 900)",
+            ),
             _ => return Ok(()),
         };
-        if fits || info.task == Task::Other {
+        if fits {
             return Ok(());
         }
         let found = match info.task {
             Task::Sudoku(_) => "a Sudoku",
             Task::Maze { .. } => "a maze",
-            _ => "ARC",
+            Task::Arc => "ARC",
+            Task::Other => "an unknown task",
         };
         Err(TrainError::WrongTask {
             preset: self.name,
@@ -193,7 +208,18 @@ impl Preset {
         })
     }
 
-    /// The recipe's configuration for a training set: its sizes, and its epochs turned into steps.
+    /// Epochs that the recipe is to run for; none where it counts steps.
+    pub fn epochs(&self) -> Option<f64> {
+        let any = Sizes {
+            seq_len: 1,
+            vocab_size: 1,
+            num_puzzle_ids: 1,
+        };
+        (self.make)(any).epochs
+    }
+
+    /// The recipe's configuration for a training set: its sizes, and its epochs turned into steps. Whoever changes the batch
+    /// or the set afterwards turns them into steps again, by [`Preset::epochs`] and [`TrainConfig::set_epochs`].
     pub fn config(&self, set: &PuzzleSet) -> TrainConfig {
         let info = set.info();
         let Recipe { mut config, epochs } = (self.make)(Sizes {
@@ -202,8 +228,7 @@ impl Preset {
             num_puzzle_ids: info.num_puzzle_ids,
         });
         if let Some(epochs) = epochs {
-            let examples = epochs * set.num_groups() as f64 * set.mean_puzzle_examples();
-            config.steps = ((examples / config.batch_size as f64) as u64).max(1);
+            config.steps = steps_of(epochs, set, config.batch_size);
         }
         config
     }

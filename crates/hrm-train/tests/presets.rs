@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use hrm_act::LossKind;
 use hrm_core::{ComputeType, GradientSpan, HaltHead, Levels, MixerKind, PositionKind, Sizes};
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_data::{PuzzleSet, SetInfo};
+use hrm_data::{PuzzleSet, SetArrays, SetInfo, Task};
 use hrm_train::{Freeze, PRESETS, Preset, Rule, TrainConfig, TrainError, Trainer};
 
 /// What differs between the published recipes: name, batch, rate, M, T, decay, rate and decay of the puzzle table, epochs.
@@ -158,6 +158,81 @@ fn a_preset_of_another_task_is_refused() {
     }
     let error = Preset::by_name("trm-sudko").unwrap_err().to_string();
     assert!(error.contains("did you mean `trm-sudoku`"), "{error}");
+}
+
+/// Whether a preset takes data that don't say their task.
+fn takes(name: &str, vocab_size: usize, seq_len: usize) -> bool {
+    let info = SetInfo {
+        task: Task::Other,
+        vocab_size,
+        seq_len,
+        ..SetInfo::maze(1, 1)
+    };
+    let set = PuzzleSet::from_examples(info, vec![1; seq_len], vec![2; seq_len]).unwrap();
+    match Preset::by_name(name).unwrap().check(&set) {
+        Ok(()) => true,
+        Err(error) => {
+            let found = format!("an unknown task (vocab_size {vocab_size}, seq_len {seq_len})");
+            assert!(error.to_string().contains(&found), "{error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn data_of_an_unknown_task_must_have_the_sizes_of_the_preset() {
+    for name in ["hrm-sudoku-1k", "trm-sudoku", "hrm-sudoku-full"] {
+        assert!(takes(name, 11, 81) && takes(name, 6, 16) && takes(name, 18, 256));
+        assert!(!takes(name, 11, 80) && !takes(name, 12, 900) && !takes(name, 3, 2));
+    }
+    for name in ["hrm-maze-1k", "trm-maze"] {
+        assert!(takes(name, 6, 900));
+        assert!(!takes(name, 6, 100) && !takes(name, 12, 900));
+    }
+    for name in ["hrm-arc-1", "trm-arc-2"] {
+        assert!(takes(name, 12, 900));
+        assert!(!takes(name, 12, 100) && !takes(name, 6, 900));
+    }
+    assert!(takes("trm-small", 7, 10) && takes("hrm-small", 6, 100));
+}
+
+#[test]
+fn epochs_become_steps_of_the_batch_and_the_set_at_hand() {
+    let preset = Preset::by_name("hrm-sudoku-1k").unwrap();
+    assert_eq!(preset.epochs(), Some(20_000.0));
+    assert_eq!(Preset::by_name("hrm-small").unwrap().epochs(), None);
+    let thousand = examples(1000);
+    let mut config = preset.config(&thousand);
+    assert_eq!(config.epochs(&thousand), 26_041.0 * 768.0 / 1000.0);
+    config.batch_size = 96;
+    // The steps of the whole batch make an eighth of the epochs.
+    assert_eq!(config.epochs(&thousand), 26_041.0 * 96.0 / 1000.0);
+    config.set_epochs(20_000.0, &thousand).unwrap();
+    assert_eq!(config.steps, 208_333);
+    // Parts of a batch are no batches.
+    config.accumulate = 8;
+    config.set_epochs(20_000.0, &thousand).unwrap();
+    assert_eq!(config.steps, 208_333);
+    config.set_epochs(20_000.0, &thousand.take(500)).unwrap();
+    assert_eq!(config.steps, 104_166);
+    config.set_epochs(1e-9, &thousand).unwrap();
+    assert_eq!(config.steps, 1);
+    for epochs in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let error = config.set_epochs(epochs, &thousand).unwrap_err();
+        assert!(error.to_string().contains("`epochs`"), "{error}");
+    }
+    // Two groups of 2 and 3 puzzles with 4 examples each: an epoch draws one puzzle of each.
+    let arrays = SetArrays {
+        inputs: vec![1; 20 * 81],
+        labels: vec![2; 20 * 81],
+        puzzle_ids: vec![0; 5],
+        puzzle_offsets: vec![0, 4, 8, 12, 16, 20],
+        group_offsets: vec![0, 2, 5],
+    };
+    let copies = PuzzleSet::from_arrays(SetInfo::sudoku(SudokuSize::Nine), arrays).unwrap();
+    config.set_epochs(24.0, &copies).unwrap();
+    assert_eq!(config.steps, 24 * 2 * 4 / 96);
+    assert_eq!(config.epochs(&copies), 24.0);
 }
 
 #[test]
