@@ -84,8 +84,8 @@ impl Training {
                     "step {:>5}  loss {:.3}  exact {:>5.1}%  segments {:.1}",
                     report.step,
                     metrics.loss(),
-                    100.0 * metrics.exact_accuracy(),
-                    metrics.mean_segments()
+                    100.0 * metrics.exact_accuracy().unwrap_or_default(),
+                    metrics.mean_segments().unwrap_or_default()
                 ));
             }
         }

@@ -108,24 +108,28 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Share of valid cells that are right, in 0..=1.
-    pub fn cell_accuracy(&self) -> f64 {
-        ratio(self.cell_accuracy_sum, self.count)
+    /// Share of valid cells that are right, in 0..=1; none where no slot has halted.
+    pub fn cell_accuracy(&self) -> Option<f64> {
+        self.of_halted(self.cell_accuracy_sum)
     }
 
-    /// Share of puzzles solved in every cell, in 0..=1.
-    pub fn exact_accuracy(&self) -> f64 {
-        ratio(self.exact_sum, self.count)
+    /// Share of puzzles solved in every cell, in 0..=1; none where no slot has halted.
+    pub fn exact_accuracy(&self) -> Option<f64> {
+        self.of_halted(self.exact_sum)
     }
 
-    /// Share of puzzles of which q_halt tells rightly whether they are solved, in 0..=1.
-    pub fn q_halt_accuracy(&self) -> f64 {
-        ratio(self.q_halt_right_sum, self.count)
+    /// Share of puzzles of which q_halt tells rightly whether they are solved, in 0..=1; none where no slot has halted.
+    pub fn q_halt_accuracy(&self) -> Option<f64> {
+        self.of_halted(self.q_halt_right_sum)
     }
 
-    /// Mean segments of a puzzle.
-    pub fn mean_segments(&self) -> f64 {
-        ratio(self.segments_sum, self.count)
+    /// Mean segments of a puzzle; none where no slot has halted.
+    pub fn mean_segments(&self) -> Option<f64> {
+        self.of_halted(self.segments_sum)
+    }
+
+    fn of_halted(&self, sum: f64) -> Option<f64> {
+        (self.count > 0.0).then(|| sum / self.count)
     }
 
     /// Mean token loss of a slot.
@@ -151,4 +155,36 @@ impl Metrics {
 
 fn ratio(sum: f64, count: f64) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_slot_has_halted_there_is_no_accuracy_but_a_loss() {
+        let running = Metrics {
+            token_loss_sum: 6.0,
+            slots: 4.0,
+            ..Metrics::default()
+        };
+        assert_eq!(running.loss(), 1.5);
+        for value in [
+            running.cell_accuracy(),
+            running.exact_accuracy(),
+            running.q_halt_accuracy(),
+            running.mean_segments(),
+        ] {
+            assert_eq!(value, None);
+        }
+        let halted = Metrics {
+            count: 2.0,
+            exact_sum: 1.0,
+            segments_sum: 12.0,
+            ..running
+        };
+        assert_eq!(halted.exact_accuracy(), Some(0.5));
+        assert_eq!(halted.mean_segments(), Some(6.0));
+        assert_eq!(halted.cell_accuracy(), Some(0.0));
+    }
 }

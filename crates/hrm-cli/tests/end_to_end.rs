@@ -180,6 +180,35 @@ fn training_reports_for_people_and_for_programs() {
 }
 
 #[test]
+fn steps_in_which_no_puzzle_was_finished_have_no_accuracy() {
+    let workshop = Workshop::with_data();
+    // A puzzle takes six segments, unless the model thinks that it is right.
+    let ran = workshop
+        .train("run", "--json --set log_every=1 --set steps=2")
+        .ok();
+    let first = &ran.objects()[0];
+    assert!(first["loss"].as_f64().unwrap() > 0.0, "{first}");
+    for field in [
+        "cell_accuracy",
+        "exact_accuracy",
+        "q_halt_accuracy",
+        "mean_segments",
+    ] {
+        assert_eq!(first[field], Value::Null, "{first}");
+    }
+    let found = workshop.run("report run --json").ok().objects();
+    assert_eq!(found[0]["train_exact_accuracy"], Value::Null);
+    assert!(found[0]["loss"]["mean"].as_f64().unwrap() > 0.0);
+    // Once puzzles are finished, the last report with one tells.
+    workshop.run("train --resume run --steps 7").ok();
+    let found = workshop.run("report run --json").ok().objects();
+    assert!(
+        found[0]["train_exact_accuracy"]["mean"].is_f64(),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_training_evaluates_and_keeps_its_best_weights() {
     let workshop = Workshop::with_data();
     let ran = workshop.train("run", "--json --eval-every 3").ok();
@@ -250,6 +279,32 @@ fn runs_are_put_beside_each_other() {
     assert_eq!(groups[1]["last_exact_accuracy"], Value::Null);
     let differs = groups[1]["differs"].to_string();
     assert!(differs.contains("optimizer.lr=0.0001"), "{differs}");
+    // Another recipe is compared with its own first run, and other data are told.
+    workshop
+        .run("data build sudoku --input puzzles.csv --test-count 4 --seed 2 --out more")
+        .ok();
+    let hrm = |data: &str, out: &str, more: &str| {
+        let tiny = program::TINY;
+        let line = format!("train --preset hrm-small --data {data} --out {out} --steps 2 {tiny}");
+        workshop.run(&format!("{line} {more}")).ok();
+    };
+    hrm("data", "hrm", "");
+    hrm("data", "slow", "--set optimizer.lr=1e-5");
+    hrm("more", "more-data", "");
+    let groups = workshop
+        .run("report seed1 hrm slow more-data --json")
+        .ok()
+        .objects();
+    let differs: Vec<String> = groups
+        .iter()
+        .map(|group| group["differs"].to_string())
+        .collect();
+    assert_eq!(differs[..2], ["[]", "[]"]);
+    assert_eq!(differs[2], r#"["optimizer.lr=0.00001"]"#);
+    assert!(
+        differs[3].starts_with(r#"["data="#) && differs[3].ends_with(r#"more"]"#),
+        "{differs:?}"
+    );
     let text = workshop.run("report seed1 seed2").ok().stdout;
     assert!(
         text.contains("| trm-small | 2 |") && text.contains(" ± "),

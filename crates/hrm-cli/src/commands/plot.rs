@@ -62,7 +62,8 @@ struct Curves {
 
 struct Panel {
     title: &'static str,
-    value: fn(&Metrics) -> f64,
+    /// None of a report for which there is no such value.
+    value: fn(&Metrics) -> Option<f64>,
     held_out: Option<fn(&Evaluation) -> f64>,
     /// Whether the interval of the exact accuracy is its.
     with_interval: bool,
@@ -71,7 +72,7 @@ struct Panel {
 }
 
 impl Panel {
-    const fn new(title: &'static str, value: fn(&Metrics) -> f64) -> Self {
+    const fn new(title: &'static str, value: fn(&Metrics) -> Option<f64>) -> Self {
         Self {
             title,
             value,
@@ -83,7 +84,7 @@ impl Panel {
 
     const fn accuracy(
         title: &'static str,
-        value: fn(&Metrics) -> f64,
+        value: fn(&Metrics) -> Option<f64>,
         held_out: fn(&Evaluation) -> f64,
     ) -> Self {
         Self {
@@ -116,7 +117,7 @@ impl Panel {
 }
 
 const PANELS: [Panel; 5] = [
-    Panel::new("loss", Metrics::loss),
+    Panel::new("loss", |metrics| Some(metrics.loss())),
     Panel {
         with_interval: true,
         ..Panel::accuracy("exact accuracy", Metrics::exact_accuracy, |found| {
@@ -209,9 +210,13 @@ fn read(run: &Path) -> Result<Curves> {
 }
 
 /// The curve of a run; of many values, pale, and their moving mean over it.
-fn curves(name: &str, reports: &[(u64, Metrics)], value: fn(&Metrics) -> f64) -> Vec<Series> {
+fn curves(
+    name: &str,
+    reports: &[(u64, Metrics)],
+    value: fn(&Metrics) -> Option<f64>,
+) -> Vec<Series> {
     let points: Vec<(f64, f64)> = (reports.iter())
-        .map(|(step, metrics)| (*step as f64, value(metrics)))
+        .map(|(step, metrics)| (*step as f64, value(metrics).unwrap_or(f64::NAN)))
         .collect();
     if points.len() <= SMOOTHED {
         return vec![Series::new(name, points)];

@@ -21,7 +21,8 @@ Example: three seeds of a recipe, as a table in Markdown
 
 Runs of equal preset, data and configuration but for the seed are one line. A spread is the standard deviation over the runs
 (of n - 1) and the range. Of runs that evaluate, the accuracies on the held-out puzzles are told; those of the training are of
-the last report in `metrics.jsonl`.")]
+the last report in `metrics.jsonl` in which a puzzle was finished. A configuration is told by its preset, and by the fields in which
+it differs from the first of the same preset; the data, where they are not those of the first line.")]
 pub(crate) struct Args {
     /// Run folders.
     #[arg(required = true, value_name = "RUN")]
@@ -59,7 +60,8 @@ struct Held {
 struct Group {
     preset: Option<String>,
     data: PathBuf,
-    /// Fields in which it differs from the first group.
+    /// Fields in which it differs from the first group of its preset, and its data where they are not those of the first
+    /// group of all.
     differs: Vec<String>,
     runs: Vec<Made>,
     best_exact_accuracy: Option<Spread>,
@@ -99,10 +101,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             None => groups.push(Group::new(file, result)),
         }
     }
-    if let Some(first) = groups.first().map(|group| group.file.clone()) {
-        for group in &mut groups {
-            group.compare(&first);
-        }
+    let files: Vec<RunFile> = groups.iter().map(|group| group.file.clone()).collect();
+    for group in &mut groups {
+        group.compare(&files);
     }
     for group in &mut groups {
         group.measure();
@@ -131,7 +132,7 @@ impl Made {
                 MetricsLine::Step(report) => {
                     if let Some(metrics) = report.metrics {
                         result.loss = Some(metrics.loss());
-                        result.train_exact = Some(metrics.exact_accuracy());
+                        result.train_exact = metrics.exact_accuracy().or(result.train_exact);
                     }
                 }
                 MetricsLine::Evaluation {
@@ -175,18 +176,17 @@ impl Group {
         }
     }
 
-    /// Notes what it has otherwise than another.
-    fn compare(&mut self, first: &RunFile) {
-        if self.preset != first.preset {
-            // Another recipe differs in more than a line of a table can hold.
-            return;
-        }
-        if self.data != first.data {
+    /// Notes what it has otherwise than the groups before it. Another recipe differs in more than a line of a table can hold,
+    /// and its name tells it.
+    fn compare(&mut self, all: &[RunFile]) {
+        if all.first().is_some_and(|first| first.data != self.data) {
             self.differs.push(format!("data={}", self.data.display()));
         }
-        let fields = differences(&first.config, &self.file.config).into_iter();
-        self.differs
-            .extend(fields.map(|field| format!("{}={}", field.key, field.to)));
+        let of_preset = all.iter().find(|file| file.preset == self.preset);
+        let fields = of_preset.map(|first| differences(&first.config, &self.file.config));
+        self.differs.extend(
+            (fields.into_iter().flatten()).map(|field| format!("{}={}", field.key, field.to)),
+        );
     }
 
     fn measure(&mut self) {

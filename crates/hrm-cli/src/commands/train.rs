@@ -129,10 +129,11 @@ struct Step {
     lr: f64,
     loss: f64,
     token_loss: f64,
-    cell_accuracy: f64,
-    exact_accuracy: f64,
-    q_halt_accuracy: f64,
-    mean_segments: f64,
+    // None where no slot has halted since.
+    cell_accuracy: Option<f64>,
+    exact_accuracy: Option<f64>,
+    q_halt_accuracy: Option<f64>,
+    mean_segments: Option<f64>,
 }
 
 impl Step {
@@ -150,17 +151,20 @@ impl Step {
         }
     }
 
-    fn values(&self) -> [(&'static str, f64); 8] {
-        [
-            ("train/loss", self.loss),
-            ("train/token_loss", self.token_loss),
+    /// The values that there are, by their tags.
+    fn values(&self) -> Vec<(&'static str, f64)> {
+        let values = [
+            ("train/loss", Some(self.loss)),
+            ("train/token_loss", Some(self.token_loss)),
             ("train/cell_accuracy", self.cell_accuracy),
             ("train/exact_accuracy", self.exact_accuracy),
             ("train/q_halt_accuracy", self.q_halt_accuracy),
             ("train/mean_segments", self.mean_segments),
-            ("train/lr", self.lr),
-            ("train/epoch", self.epoch),
-        ]
+            ("train/lr", Some(self.lr)),
+            ("train/epoch", Some(self.epoch)),
+        ];
+        let there = |(tag, value): (_, Option<f64>)| Some((tag, value?));
+        values.into_iter().filter_map(there).collect()
     }
 }
 
@@ -612,13 +616,15 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
 }
 
 fn summary(step: &Step) -> String {
-    format!(
-        "loss {:.4}, exact {:.1}%, cells {:.1}%, segments {:.1}",
-        step.loss,
-        100.0 * step.exact_accuracy,
-        100.0 * step.cell_accuracy,
-        step.mean_segments
-    )
+    let text = format!("loss {:.4}", step.loss);
+    match (step.exact_accuracy, step.cell_accuracy, step.mean_segments) {
+        (Some(exact), Some(cells), Some(segments)) => format!(
+            "{text}, exact {:.1}%, cells {:.1}%, segments {segments:.1}",
+            100.0 * exact,
+            100.0 * cells
+        ),
+        _ => format!("{text}, no puzzle was finished"),
+    }
 }
 
 /// The first Ctrl-C asks the training to stop after the step, the second ends the program.
