@@ -247,6 +247,50 @@ fn settings_that_make_no_run() {
     train("--set model.seq_len=81").refused(&["seq_len", "16", "81"]);
     let ran = workshop.untouched(|| workshop.run("train --preset trm-smal --data data --out run"));
     ran.refused(&["`trm-smal`", "trm-small"]);
+    for preset in ["hrm-maze-1k", "trm-arc-1"] {
+        let line = format!("train --preset {preset} --data data --out run");
+        workshop
+            .untouched(|| workshop.run(&line))
+            .refused(&[preset, "a Sudoku (vocab_size 6, seq_len 16)"]);
+        let line = format!("presets {preset} --data data");
+        workshop.run(&line).refused(&[preset, "a Sudoku"]);
+    }
+}
+
+#[test]
+fn sizes_of_a_model_that_there_can_not_be() {
+    let workshop = Workshop::with_run();
+    for (setting, said) in [
+        ("model.hidden_size=0", "hidden_size"),
+        ("model.hidden_size=18446744073709551615", "hidden_size"),
+        ("model.hidden_size=1048576", "`parameters`"),
+        ("model.num_heads=0", "num_heads"),
+        ("model.seq_len=18446744073709551615", "seq_len"),
+        ("model.vocab_size=0", "vocab_size"),
+        (
+            "model.num_puzzle_ids=18446744073709551615",
+            "num_puzzle_ids",
+        ),
+        ("model.expansion=1e300", "expansion"),
+        ("model.l_cycles=0", "l_cycles"),
+        (
+            "model.puzzle_embedding.positions=18446744073709551615",
+            "positions",
+        ),
+        ("accumulate=0", "accumulate"),
+    ] {
+        workshop
+            .untouched(|| workshop.train("new", &format!("--set {setting}")))
+            .refused(&[said]);
+        workshop
+            .untouched(|| workshop.run(&format!("train --resume run --steps 6 --set {setting}")))
+            .refused(&[said]);
+    }
+    workshop
+        .untouched(|| {
+            workshop.run("train --init run --set model.hidden_size=64 --data data --out new")
+        })
+        .refused(&["`model`", "`model.hidden_size` = 64 for 16"]);
 }
 
 #[test]

@@ -50,7 +50,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let preset = Preset::by_name(name)?;
-    let config = preset.config(&PuzzleSet::load(data, "train")?);
+    let set = PuzzleSet::load(data, "train")?;
+    preset.check(&set)?;
+    let config = preset.config(&set);
     let line = Line {
         name: preset.name,
         about: preset.about,

@@ -25,7 +25,7 @@ use crate::watch::Watch;
 #[command(after_help = "\
 Example:
   hrm train --preset trm-small --data sudoku6 --out run --steps 2000 --seed 1
-  hrm train --preset hrm-sudoku-1k --data sudoku-extreme --out run --device cuda:0 --set optimizer.lr=7e-5
+  hrm train --preset hrm-sudoku-1k --data sudoku-extreme --out run --device cuda:0 --set accumulate=8
   hrm train --resume run --steps 4000
   hrm train --resume run --set optimizer.lr=1e-5 --allow-change optimizer.lr
   hrm train --init run --freeze all-but-puzzles --puzzle-table reset --data others --out tuned --steps 500
@@ -266,14 +266,11 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     train(run, &args.watch, console)
 }
 
-/// Refuses devices that can't do their share of the training.
-fn check_devices(devices: &[Device], config: &TrainConfig) -> Result<()> {
-    let share = TrainConfig {
-        batch_size: config.batch_size.div_ceil(devices.len()),
-        ..config.clone()
-    };
+/// Refuses a configuration that makes no run, and devices that can't do their share of the training.
+fn check_config(devices: &[Device], config: &TrainConfig) -> Result<()> {
+    config.validate()?;
     for device in devices {
-        device::check_training(device, &share)?;
+        device::check_training(device, config, devices.len())?;
     }
     Ok(())
 }
@@ -344,14 +341,13 @@ fn start(
             console.note("computing in f32, the device's best type (--set model.compute=bf16 asks for bf16 all the same)");
         }
     }
-    check_devices(devices, &config)?;
+    check_config(devices, &config)?;
     let file = RunFile {
         preset: preset.map(|preset| preset.name.to_owned()),
         data: std::path::absolute(data)
             .with_context(|| format!("cannot find {}", data.display()))?,
         config,
     };
-    file.config.validate()?;
     let (set, held_out) = part(&file.config, set, data)?;
     let config = file.config.clone();
     let mut trainer = match weights {
@@ -460,7 +456,11 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
         bail!("no device was named");
     };
     let file = RunFile::read(dir)?;
-    check_devices(devices, &file.config)?;
+    let mut config = file.config.clone();
+    for Setting { key, value } in &args.settings {
+        config.set(key, value)?;
+    }
+    check_config(devices, &config)?;
     let data = args.data.as_deref().unwrap_or(&file.data);
     let set = PuzzleSet::load(data, "train").with_context(|| {
         format!(
@@ -468,10 +468,6 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
             file.data.display()
         )
     })?;
-    let mut config = file.config.clone();
-    for Setting { key, value } in &args.settings {
-        config.set(key, value)?;
-    }
     let (set, held_out) = part(&config, set, data)?;
     let changes = Changes {
         steps: args.steps,

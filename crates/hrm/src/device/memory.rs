@@ -74,7 +74,8 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Of a training. `fused`: the backend is the CPU's, whose fused operations keep less for the gradient.
+    /// Of a training, per slot of those that are computed at a time: `batch_size / accumulate`. `fused`: the backend is the
+    /// CPU's, which has no blocks of scores in f32.
     pub fn training(config: &TrainConfig, fused: bool) -> Self {
         let model = &config.model;
         let tracked = match (model.gradient, model.layers()) {
@@ -82,28 +83,39 @@ impl Footprint {
             (GradientSpan::LastCycle, (0, shared)) => (model.l_cycles + 1) * shared,
             (GradientSpan::LastCycle, (h, l)) => model.l_cycles * l + h,
         };
-        // Weights, gradients and two moments, an average; and while they are replaced, the largest twice.
-        let copies = 4 + 1 + u64::from(config.ema.is_some());
-        let forward = Self::inference(model, fused);
+        // Weights, gradients and two moments, an average; and while they are replaced, the largest twice. Of several parts,
+        // the gradients of one beside the sum of those before.
+        let copies = 4 + 1 + u64::from(config.ema.is_some()) + u64::from(config.accumulate > 1);
+        let at_a_time = config.batch_size / config.accumulate.max(1);
+        let forward = Self::of_slots(model, fused, at_a_time);
         let heads = 3 * 4 * (model.seq_len * model.vocab_size) as u64;
         Self {
             fixed: forward.fixed + (copies - 1) * weight_bytes(model),
-            per_slot: forward.per_slot + tracked as u64 * kept(model, fused) + heads,
+            per_slot: (tracked as u64)
+                .saturating_mul(kept(model))
+                .saturating_add(forward.per_slot + heads),
         }
     }
 
     /// Of a model that answers.
     pub fn inference(model: &HrmConfig, fused: bool) -> Self {
+        Self::of_slots(model, fused, 1)
+    }
+
+    /// Of a model that computes so many slots at a time.
+    fn of_slots(model: &HrmConfig, fused: bool, slots: usize) -> Self {
         let cast = match model.compute {
             ComputeType::F32 => 0,
             ComputeType::Bf16 | ComputeType::F16 => model.num_parameters() as u64 * 2,
         };
         let puzzle = model.puzzle_embedding.map_or(0, |puzzle| puzzle.dim);
-        let states = 4 * (model.total_len() * model.hidden_size) as u64 * bytes(model);
+        // The states and what a block works on.
+        let works = kept(model) + block_of_scores(model, fused, slots);
         Self {
             fixed: weight_bytes(model) + cast + 4 * (model.num_puzzle_ids * puzzle) as u64,
-            // The states and what a block works on.
-            per_slot: states + kept(model, fused) + 4 * (model.seq_len * model.vocab_size) as u64,
+            per_slot: 2 * state_bytes(model)
+                + works
+                + 4 * (model.seq_len * model.vocab_size) as u64,
         }
     }
 
@@ -131,41 +143,157 @@ fn weight_bytes(model: &HrmConfig) -> u64 {
     4 * model.num_parameters() as u64
 }
 
-/// Bytes that one block keeps of one slot until its gradient is made.
-fn kept(model: &HrmConfig, fused: bool) -> u64 {
-    let (l, d) = (model.total_len() as u64, model.hidden_size as u64);
-    let size = bytes(model);
-    let swiglu = |positions: u64, width: usize| {
-        let inner = model.swiglu_width(width) as u64;
-        // Gate and up, the activation and its parts, the product; in and out.
-        let inner_values = if fused { 3 } else { 5 };
-        positions * (inner_values * inner + 2 * width as u64) * size
-    };
-    // Norms are computed in f32 and kept so where they are not fused.
-    let norm = |norms: u64| match fused {
-        true => norms * l * d * size,
-        false => norms * l * d * (size + 3 * 4),
-    };
-    let mixer = match model.mixer {
-        // Projections, turned queries and keys, values in order, the heads' answers; then scores and probabilities.
-        MixerKind::Attention if fused => 5 * l * d * size,
-        MixerKind::Attention => {
-            let pairs = model.num_heads as u64 * l * l;
-            l * d * (7 * size + 6 * 4) + pairs * (2 * 4 + if size == 4 { 0 } else { 2 * size })
-        }
-        MixerKind::Mlp => swiglu(d, model.total_len()),
-    };
-    mixer + swiglu(l, model.hidden_size) + norm(2)
+/// Bytes of the two states of a slot.
+fn state_bytes(model: &HrmConfig) -> u64 {
+    2 * (model.total_len() * model.hidden_size) as u64 * bytes(model)
 }
 
-/// Refuses a training whose number type the device lacks, or that needs more memory than it has.
+/// Bytes that one block keeps of one slot until its gradient is made, where it is made by the operations of `hrm-core`: what
+/// they compute anew counts for nothing.
+fn kept(model: &HrmConfig) -> u64 {
+    let (l, d) = (model.total_len() as u64, model.hidden_size as u64);
+    let size = bytes(model);
+    // Gate and up, and their product; what goes in is the output of a norm.
+    let swiglu = |positions: u64, width: usize| {
+        let inner = model.swiglu_width(width) as u64;
+        positions * 3 * inner * size
+    };
+    // The output, and a value for each row.
+    let norm = |rows: u64, width: u64| rows * (width * size + 4);
+    let mixer = match model.mixer {
+        // Projections and the heads' answers, and a value for each row of scores.
+        MixerKind::Attention => l * (4 * d * size + 4 * model.num_heads as u64) + norm(l, d),
+        // Over the positions: what goes in is turned, and so is what comes out.
+        MixerKind::Mlp => swiglu(d, model.total_len()) + 2 * l * d * size + norm(d, l),
+    };
+    mixer + swiglu(l, model.hidden_size) + norm(l, d)
+}
+
+/// Bytes of a slot while attention goes through its scores in blocks, of so many slots together: a block holds at most twice
+/// as many scores as the projection has values, and 2^28.
+fn block_of_scores(model: &HrmConfig, fused: bool, slots: usize) -> u64 {
+    let is_fused = fused && model.compute == ComputeType::F32;
+    if is_fused || model.mixer == MixerKind::Mlp {
+        return 0;
+    }
+    let (l, d) = (model.total_len() as u64, model.hidden_size as u64);
+    let slots = slots.max(1) as u64;
+    let scores = (model.num_heads as u64 * l).saturating_mul(l * slots);
+    let block = scores.min((6 * l * d).saturating_mul(slots)).min(1 << 28);
+    // Scores, weights and their gradient in f32, and what products take and give.
+    block * (3 * 4 + 2 * bytes(model)) / slots
+}
+
+/// A training on one of several devices that share its batch.
+#[derive(Clone, Copy)]
+struct Share<'a> {
+    config: &'a TrainConfig,
+    devices: usize,
+    fused: bool,
+}
+
+impl Share<'_> {
+    /// Bytes that a device needs for a batch of so many slots, of which it computes its share in so many parts.
+    fn bytes(&self, batch: usize, accumulate: usize) -> u64 {
+        let parts = self.devices * accumulate;
+        let at_a_time = batch.div_ceil(parts);
+        let config = TrainConfig {
+            batch_size: at_a_time * accumulate,
+            accumulate,
+            ..self.config.clone()
+        };
+        let footprint = Footprint::training(&config, self.fused);
+        let model = &config.model;
+        // Of a batch in one part the slots are among what is computed. Else they are there as they were, as they become, and
+        // joined; and the batch, as 32-bit numbers.
+        let slot = 3 * state_bytes(model) + 2 * 4 * model.seq_len as u64;
+        let slots = match parts {
+            1 => 0,
+            _ => slot.saturating_mul(batch as u64),
+        };
+        // The gradients are exchanged as one tensor.
+        let exchanged = match self.devices {
+            1 => 0,
+            _ => 2 * weight_bytes(model),
+        };
+        footprint
+            .bytes(at_a_time)
+            .saturating_add(slots)
+            .saturating_add(exchanged)
+    }
+
+    /// What makes the training fit.
+    fn remedy(&self, total: u64) -> String {
+        let TrainConfig {
+            batch_size,
+            accumulate,
+            ..
+        } = *self.config;
+        let parts = self.devices * accumulate;
+        // The most slots of a part, by its binary digits.
+        let fits = |rows: usize| self.bytes(rows * parts, accumulate) <= total;
+        let mut rows = 0;
+        let mut step = batch_size.div_ceil(parts).next_power_of_two();
+        while step > 0 {
+            rows += if fits(rows + step) { step } else { 0 };
+            step /= 2;
+        }
+        let more = (accumulate + 1..=batch_size / self.devices.max(1)).find(|&n| {
+            batch_size.is_multiple_of(n * self.devices) && self.bytes(batch_size, n) <= total
+        });
+        match (rows, more) {
+            (0, None) => format!(
+                "not one slot fits: the model alone needs {} MiB",
+                mib(Footprint::training(self.config, self.fused).fixed)
+            ),
+            (0, Some(n)) => format!("the same batch fits in {n} parts (`--set accumulate={n}`)"),
+            (rows, None) => format!("a batch of {} fits", rows * parts),
+            (rows, Some(n)) => format!(
+                "a batch of {} fits, the same batch in {n} parts (`--set accumulate={n}`)",
+                rows * parts
+            ),
+        }
+    }
+
+    fn check(&self, total: u64) -> Result<(), DeviceError> {
+        let TrainConfig {
+            batch_size,
+            accumulate,
+            ..
+        } = *self.config;
+        let needed = self.bytes(batch_size, accumulate);
+        if needed <= total {
+            return Ok(());
+        }
+        Err(DeviceError::TooLittleMemory {
+            batch: batch_size,
+            needed_mib: mib(needed),
+            total_mib: total >> 20,
+            remedy: self.remedy(total),
+        })
+    }
+}
+
+/// Refuses a training whose number type the device lacks, or that needs more memory than it has. It is one of `devices` that
+/// share the batch; each computes its share in `accumulate` parts.
 ///
 /// # Errors
 /// [`DeviceError::Compute`] or [`DeviceError::TooLittleMemory`], each with the remedy.
-pub fn check_training(device: &Device, config: &TrainConfig) -> Result<(), DeviceError> {
+pub fn check_training(
+    device: &Device,
+    config: &TrainConfig,
+    devices: usize,
+) -> Result<(), DeviceError> {
     super::check_compute(device, config.model.compute)?;
-    let footprint = Footprint::training(config, is_flex(device));
-    check_memory(device, footprint, config.batch_size)
+    let share = Share {
+        config,
+        devices: devices.max(1),
+        fused: is_flex(device),
+    };
+    match memory(device) {
+        Some(memory) => share.check(memory.total),
+        None => Ok(()),
+    }
 }
 
 /// Refuses work that the device has not the memory for. Where the memory of the device isn't known, nothing is refused.
@@ -188,7 +316,6 @@ fn check_total(total: u64, footprint: Footprint, batch: usize) -> Result<(), Dev
     if needed <= total {
         return Ok(());
     }
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(DeviceError::TooLittleMemory {
         batch,
         needed_mib: mib(needed),
@@ -201,6 +328,10 @@ fn check_total(total: u64, footprint: Footprint, batch: usize) -> Result<(), Dev
             slots => format!("a batch of {slots} fits"),
         },
     })
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 #[cfg(test)]
@@ -267,5 +398,92 @@ mod tests {
         let of = |l_cycles| Footprint::training(&config(l_cycles), true).bytes(16);
         let grown = (of(16) - of(2)) as f64 / f64::from(1 << 20);
         assert!((500.0..800.0).contains(&grown), "{grown} MiB");
+    }
+
+    const MAZE: Sizes = Sizes {
+        seq_len: 900,
+        vocab_size: 6,
+        num_puzzle_ids: 1,
+    };
+
+    fn sudoku_1k() -> TrainConfig {
+        hrm_train::PRESETS[0].config_for_sizes(SUDOKU)
+    }
+
+    #[test]
+    fn a_batch_that_is_computed_in_parts_needs_the_memory_of_a_part_and_of_all_slots() {
+        let whole = sudoku_1k();
+        let parts = TrainConfig {
+            accumulate: 8,
+            ..whole.clone()
+        };
+        fn share(config: &TrainConfig, devices: usize) -> Share<'_> {
+            Share {
+                config,
+                devices,
+                fused: false,
+            }
+        }
+        // What 96 slots need, their gradients twice, and three times the states of 768 with their batch: 82 x 512 values of
+        // 2 bytes for each of two states, and 81 inputs and labels.
+        let of_96 = Footprint::training(&parts, false).bytes(96);
+        let slots = 768 * (3 * 2 * 82 * 512 * 2 + 2 * 4 * 81);
+        assert_eq!(share(&parts, 1).bytes(768, 8), of_96 + slots);
+        let device = of_96 + slots;
+        share(&parts, 1).check(device).unwrap();
+        let error = share(&whole, 1).check(device).unwrap_err().to_string();
+        assert!(error.starts_with("batch 768 needs about "), "{error}");
+        assert!(error.contains("`--set accumulate=8`"), "{error}");
+        // Eight devices have an eighth of the batch each, and exchange the gradients.
+        let exchanged = 2 * weight_bytes(&whole.model);
+        share(&whole, 8).check(device + exchanged).unwrap();
+        // What is named fits.
+        let named = error
+            .split("a batch of ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        let batch: usize = named.unwrap().parse().unwrap();
+        let smaller = TrainConfig {
+            batch_size: batch,
+            ..whole.clone()
+        };
+        share(&smaller, 1).check(device).unwrap();
+        let larger = TrainConfig {
+            batch_size: batch + 1,
+            ..whole.clone()
+        };
+        share(&larger, 1).check(device).unwrap_err();
+        // No part is small enough.
+        let error = share(&whole, 1).check(1 << 20).unwrap_err().to_string();
+        assert!(error.contains("not one slot fits"), "{error}");
+    }
+
+    #[test]
+    fn a_step_keeps_no_scores() {
+        let config = hrm_train::Preset::by_name("hrm-maze-1k")
+            .unwrap()
+            .config_for_sizes(MAZE);
+        // 8 blocks of 901 positions, width 512 and 1,536 in bf16: 13.8 MB each; and a few blocks of 2^28 scores.
+        let kept = 8 * kept(&config.model) * 768;
+        assert!((80e9..90e9).contains(&(kept as f64)), "{kept}");
+        let whole = Footprint::training(&config, false).bytes(768);
+        assert!(whole < kept + kept / 4, "{whole} {kept}");
+    }
+
+    #[test]
+    fn nonsense_of_a_valid_configuration_is_too_large_and_no_panic() {
+        let mut config = sudoku_1k();
+        config.model.l_cycles = 1 << 20;
+        config.model.gradient = GradientSpan::LastCycle;
+        config.model.hidden_size = 1 << 12;
+        config.batch_size = 1 << 20;
+        config.validate().unwrap();
+        let share = Share {
+            config: &config,
+            devices: 1,
+            fused: false,
+        };
+        let error = share.check(1 << 40).unwrap_err().to_string();
+        assert!(error.contains("MiB"), "{error}");
     }
 }
