@@ -294,6 +294,25 @@ fn sizes_of_a_model_that_there_can_not_be() {
 }
 
 #[test]
+fn lengths_that_no_run_has() {
+    let workshop = Workshop::with_run();
+    let line = format!(
+        "train --preset trm-small --data data --out new {}",
+        program::TINY
+    );
+    let train = |more: &str| workshop.untouched(|| workshop.run(&format!("{line} {more}")));
+    train("--epochs 0").refused(&["--epochs", "`epochs`", "positive", "0"]);
+    train("--epochs nan").refused(&["--epochs", "NaN"]);
+    train("--epochs many").refused(&["--epochs", "many"]);
+    train("--epochs 2 --steps 5").refused(&["--epochs", "--steps"]);
+    train("--epochs 2 --set steps=5").refused(&["--epochs and --set steps"]);
+    // A quarter of an epoch are two steps, and four are made.
+    workshop
+        .untouched(|| workshop.run("train --resume run --epochs 0.25"))
+        .refused(&["--epochs", "4 steps already"]);
+}
+
+#[test]
 fn a_device_that_is_not_there() {
     let workshop = Workshop::with_run();
     let devices = ["cuda", "metal", "rocm", "vulkan", "wgpu"];
@@ -351,6 +370,67 @@ fn nothing_is_overwritten_unasked() {
         .run("data build sudoku --input puzzles.csv --out data --force")
         .ok();
     assert!(!workshop.path("data/test").exists());
+}
+
+#[test]
+fn a_folder_that_holds_no_run_is_not_taken_for_one() {
+    let workshop = Workshop::with_data();
+    let refused = |words: &[&str]| {
+        let ran = workshop.untouched(|| workshop.train("theirs", "--force"));
+        ran.refused(&["--force", "theirs holds other files"]);
+        let ran = workshop.untouched(|| workshop.train("theirs", "--force"));
+        ran.refused(words);
+    };
+    workshop
+        .untouched(|| workshop.train("data", "--force"))
+        .refused(&["--force", "data holds other files"]);
+    let theirs = workshop.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("metrics.jsonl"), "{}").unwrap();
+    refused(&[]);
+    fs::create_dir(theirs.join("checkpoints")).unwrap();
+    fs::write(theirs.join("checkpoints/model.bin"), "weights").unwrap();
+    refused(&[]);
+    fs::write(theirs.join("config.json"), r#"{"hidden_size": 512}"#).unwrap();
+    fs::write(theirs.join("best.safetensors"), "weights").unwrap();
+    refused(&["config.json", "hidden_size"]);
+}
+
+#[test]
+fn a_start_that_was_cut_off_starts_anew() {
+    let workshop = Workshop::with_data();
+    let run = workshop.path("run");
+    fs::create_dir_all(run.join("checkpoints")).unwrap();
+    fs::write(run.join(".lock"), "").unwrap();
+    fs::write(
+        run.join("checkpoints/step-000000000.safetensors.tmp"),
+        "half",
+    )
+    .unwrap();
+    workshop
+        .untouched(|| workshop.run("train --resume run"))
+        .refused(&["config.json"]);
+    workshop
+        .untouched(|| workshop.train("run", ""))
+        .refused(&["run is there already", "--force"]);
+    workshop.train("run", "--force").ok();
+    assert!(
+        !run.join("checkpoints/step-000000000.safetensors.tmp")
+            .exists()
+    );
+    // What no run has written outlives it.
+    for name in ["notes.txt", "checkpoints/notes.txt"] {
+        fs::write(run.join(name), "mine").unwrap();
+    }
+    workshop.train("run", "--force --set steps=2").ok();
+    for name in ["notes.txt", "checkpoints/notes.txt"] {
+        assert_eq!(fs::read(run.join(name)).unwrap(), b"mine");
+    }
+    assert!(!run.join("checkpoints/step-000000004.safetensors").exists());
+    // Nor is a new folder, or an empty one, in the way.
+    fs::create_dir(workshop.path("empty")).unwrap();
+    workshop.train("empty", "--force --set steps=1").ok();
+    workshop.train("new", "--force --set steps=1").ok();
 }
 
 #[test]

@@ -208,6 +208,67 @@ fn steps_in_which_no_puzzle_was_finished_have_no_accuracy() {
     );
 }
 
+/// Starts a training, stops it after its first step; gives the steps that it was to make and what it said.
+#[cfg(unix)]
+fn planned(workshop: &Workshop, out: &str, more: &str) -> (u64, String) {
+    let line = format!(
+        "train --preset hrm-sudoku-1k --data data --out {out} --json {} --set log_every=1 {more}",
+        program::TINY
+    );
+    let mut child = command(workshop.dir())
+        .args(line.split_whitespace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    lines.for_each(drop);
+    let stderr = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let config = fs::read(workshop.path(out).join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    (config["config"]["steps"].as_u64().unwrap(), stderr)
+}
+
+#[cfg(unix)]
+#[test]
+fn the_epochs_of_a_recipe_are_those_of_the_batch_and_the_data_at_hand() {
+    // 32 puzzles, 4 at a time, 20,000 times; in parts or not.
+    let workshop = Workshop::with_data();
+    for (out, more) in [("run", ""), ("parts", "--set accumulate=2")] {
+        let (steps, said) = planned(&workshop, out, more);
+        assert_eq!(steps, 160_000);
+        let expected = "steps 1 to 160000, 20000 epochs in all";
+        assert!(said.contains(expected), "{said}");
+    }
+    let held_out = "--eval-every 1000 --set eval_hold_out=0.5";
+    assert_eq!(planned(&workshop, "half", held_out).0, 80_000);
+    let (steps, said) = planned(&workshop, "own", "--epochs 2000");
+    assert_eq!(steps, 16_000);
+    assert!(said.contains("2000 epochs in all"), "{said}");
+    // Steps that are named stay; so do those of a run that goes on.
+    for given in ["--steps 5000", "--set steps=5000"] {
+        let (steps, said) = planned(&workshop, &format!("given{}", given.len()), given);
+        assert_eq!(steps, 5000);
+        assert!(said.contains("625 epochs in all"), "{said}");
+    }
+    workshop.train("short", "").ok();
+    let ran = workshop
+        .run("train --resume short --epochs 0.75 --json")
+        .ok();
+    assert_eq!(ran.objects().last().unwrap()["step"], 6);
+    assert!(
+        ran.stderr.contains("steps 5 to 6, 0.8 epochs in all"),
+        "{}",
+        ran.stderr
+    );
+}
+
 #[test]
 fn a_training_evaluates_and_keeps_its_best_weights() {
     let workshop = Workshop::with_data();

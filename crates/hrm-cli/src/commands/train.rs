@@ -30,6 +30,7 @@ Example:
   hrm train --resume run --set optimizer.lr=1e-5 --allow-change optimizer.lr
   hrm train --init run --freeze all-but-puzzles --puzzle-table reset --data others --out tuned --steps 500
 
+A recipe of the papers counts epochs: its steps follow from the batch and the data as they are after --set.
 A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C writes a checkpoint first; a second one ends at once.
 `hrm presets` lists the recipes, `hrm presets NAME --data DIR` all keys that --set takes.")]
 pub(crate) struct Args {
@@ -68,6 +69,9 @@ pub(crate) struct Args {
     /// Optimizer steps of the whole run.
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
+    /// Epochs of the whole run, in place of steps.
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<f64>,
     /// Seed of weights, sampling, augmentation and exploration.
     #[arg(long, conflicts_with = "resume")]
     seed: Option<u64>,
@@ -87,11 +91,29 @@ pub(crate) struct Args {
     /// Steps between two evaluations, on the split `test` or a share of the training data (`--set eval_hold_out=0.1`).
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     eval_every: Option<u64>,
-    /// Starts anew in a folder that holds a run.
+    /// Starts anew in a folder that holds a run, or a start that was cut off; what no run has written stays.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     #[command(flatten)]
     watch: Watch,
+}
+
+impl Args {
+    /// Whether a field is set by its name.
+    fn sets(&self, key: &str) -> bool {
+        self.settings.iter().any(|setting| setting.key == key)
+    }
+
+    /// Sets the fields that are set by name.
+    fn change(&self, config: &mut TrainConfig) -> Result<()> {
+        if self.epochs.is_some() && self.sets("steps") {
+            bail!("--epochs and --set steps: expected one of them");
+        }
+        for Setting { key, value } in &self.settings {
+            config.set(key, value)?;
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of a puzzle table.
@@ -290,6 +312,9 @@ fn start(
     if out.is_file() {
         bail!("{} is a file; expected the name of a folder", out.display());
     }
+    if args.force {
+        check_run(out)?;
+    }
     let set = PuzzleSet::load(data, "train")?;
     let weights = match &args.init {
         Some(path) => Some(weights(path, args.puzzle_table, &set, device)?),
@@ -327,13 +352,8 @@ fn start(
     if args.eval_every.is_some() {
         config.eval_every = args.eval_every;
     }
-    for Setting { key, value } in &args.settings {
-        config.set(key, value)?;
-    }
-    let chosen = args
-        .settings
-        .iter()
-        .any(|setting| setting.key == "model.compute" || setting.key == "model");
+    args.change(&mut config)?;
+    let chosen = args.sets("model.compute") || args.sets("model");
     if config.model.compute != ComputeType::F32 && !chosen {
         // The recipe's type is that of a GPU that has it.
         config.model.compute = device::best_compute(device);
@@ -342,13 +362,18 @@ fn start(
         }
     }
     check_config(devices, &config)?;
+    let (set, held_out) = part(&config, set, data)?;
+    let has_steps = args.steps.is_some() || args.sets("steps");
+    let of_preset = preset.and_then(|preset| preset.epochs());
+    if let Some(epochs) = args.epochs.or(of_preset.filter(|_| !has_steps)) {
+        config.set_epochs(epochs, &set).context("--epochs")?;
+    }
     let file = RunFile {
         preset: preset.map(|preset| preset.name.to_owned()),
         data: std::path::absolute(data)
             .with_context(|| format!("cannot find {}", data.display()))?,
         config,
     };
-    let (set, held_out) = part(&file.config, set, data)?;
     let config = file.config.clone();
     let mut trainer = match weights {
         Some((model, _)) => {
@@ -428,27 +453,89 @@ fn weights(
     Ok((model, config))
 }
 
+/// Files of a run beside `checkpoints`.
+const FILES: [&str; 3] = ["config.json", "metrics.jsonl", "best.safetensors"];
+
+/// A name without the ending that it has while it is written.
+fn whole(name: &str) -> &str {
+    name.strip_suffix(".tmp").unwrap_or(name)
+}
+
+fn is_checkpoint(name: &str) -> bool {
+    let step = whole(name).strip_prefix("step-");
+    let step = step.and_then(|rest| rest.strip_suffix(".safetensors"));
+    step.is_some_and(|step| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Names in a folder, `None` for one that is no text; nothing where there is no such folder.
+fn names(folder: &Path) -> Result<Vec<Option<String>>> {
+    let read = || -> std::io::Result<Vec<Option<String>>> {
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let entries = std::fs::read_dir(folder)?;
+        entries
+            .map(|entry| Ok(entry?.file_name().into_string().ok()))
+            .collect()
+    };
+    read().with_context(|| format!("cannot read {}", folder.display()))
+}
+
+/// Refuses a folder that holds something and no run: neither the record of one, nor what is left of a start that was cut off.
+fn check_run(out: &Path) -> Result<()> {
+    let refused = || {
+        format!(
+            "--force starts anew where a run is, and {} holds other files; choose another name",
+            out.display()
+        )
+    };
+    let found = names(out)?;
+    if found.iter().flatten().any(|name| name == "config.json") {
+        RunFile::read(out).with_context(refused)?;
+        return Ok(());
+    }
+    let of_start = |name: &Option<String>| {
+        let name = name.as_deref().map(whole);
+        name.is_some_and(|name| {
+            FILES.contains(&name) || [".lock", "checkpoints", "tensorboard"].contains(&name)
+        })
+    };
+    let begun = |name: &String| name == ".lock" || name == "checkpoints";
+    let is_start = found.iter().flatten().any(begun) && found.iter().all(of_start);
+    let checkpoints = names(&out.join("checkpoints"))?;
+    let mut checkpoints = checkpoints.iter().map(Option::as_deref);
+    let all_known = checkpoints.all(|name| name.is_some_and(is_checkpoint));
+    if !found.is_empty() && !(is_start && all_known) {
+        bail!(refused());
+    }
+    Ok(())
+}
+
 /// Removes the files of the run in a folder that is to be used anew; whatever else is in it stays.
 fn clear(out: &Path) -> Result<()> {
-    let in_use = std::fs::File::open(out.join(".lock")).is_ok_and(|lock| lock.try_lock().is_err());
-    if in_use {
+    // Held until they are gone.
+    let lock = std::fs::File::open(out.join(".lock"));
+    if lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
         bail!("{} is in use by another process", out.display());
     }
-    let remove = || -> std::io::Result<()> {
-        // Without this one the folder is no run.
-        for name in ["config.json", "metrics.jsonl", "best.safetensors"] {
-            let path = out.join(name);
-            if path.exists() {
-                std::fs::remove_file(path)?;
-            }
+    let remove = |path: &Path| match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
-        let checkpoints = out.join("checkpoints");
-        if checkpoints.is_dir() {
-            std::fs::remove_dir_all(&checkpoints)?;
-        }
-        Ok(())
+        _ => Ok(()),
     };
-    remove().with_context(|| format!("cannot clear {}", out.display()))
+    // Without the first one the folder is no run.
+    for name in FILES {
+        remove(&out.join(name))?;
+        remove(&out.join(format!("{name}.tmp")))?;
+    }
+    let checkpoints = out.join("checkpoints");
+    for name in names(&checkpoints)?.iter().flatten() {
+        if is_checkpoint(name) {
+            remove(&checkpoints.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
@@ -457,9 +544,7 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
     };
     let file = RunFile::read(dir)?;
     let mut config = file.config.clone();
-    for Setting { key, value } in &args.settings {
-        config.set(key, value)?;
-    }
+    args.change(&mut config)?;
     check_config(devices, &config)?;
     let data = args.data.as_deref().unwrap_or(&file.data);
     let set = PuzzleSet::load(data, "train").with_context(|| {
@@ -469,8 +554,15 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
         )
     })?;
     let (set, held_out) = part(&config, set, data)?;
+    let steps = match args.epochs {
+        None => args.steps,
+        Some(epochs) => {
+            config.set_epochs(epochs, &set).context("--epochs")?;
+            Some(config.steps)
+        }
+    };
     let changes = Changes {
-        steps: args.steps,
+        steps,
         settings: args
             .settings
             .iter()
@@ -480,7 +572,10 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
     };
     let mut run =
         Run::resume_with(dir, Arc::new(set), &changes, device).map_err(|error| match error {
-            error @ TrainError::TooFewSteps { .. } => anyhow!(error).context("--steps"),
+            error @ TrainError::TooFewSteps { .. } => {
+                let option = args.epochs.map_or("--steps", |_| "--epochs");
+                anyhow!(error).context(option)
+            }
             error @ TrainError::ConfigChanged { .. } => {
                 anyhow!("{error} with --allow-change KEY")
             }
@@ -499,13 +594,16 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     let config = run.trainer().config().clone();
     let parameters = config.model.num_parameters();
     let first = run.trainer().state().step;
+    let set = run.trainer().sampler().set();
+    let epochs = config.epochs(set);
     console.note(format_args!(
-        "{} parameters, {} puzzles, {} slots, steps {} to {}",
+        "{} parameters, {} puzzles, {} slots, steps {} to {}, {epochs:.*} epochs in all",
         parameters,
-        run.trainer().sampler().set().num_puzzles(),
+        set.num_puzzles(),
         config.batch_size,
         first.min(config.steps) + u64::from(first < config.steps),
         config.steps,
+        usize::from(epochs < 100.0),
     ));
     if first > 0 && run.trainer().state().carry.is_none() {
         console.note(
