@@ -17,7 +17,10 @@ mod memory;
 mod probe;
 
 pub use memory::{Footprint, Memory, check_memory, check_training, memory};
-pub use probe::{Trial, best_compute, check_compute, compute_name, device_name, trials};
+pub use probe::{
+    Trial, attempt, best_compute, check_compute, compute_name, device_name, products_in_tf32,
+    trials,
+};
 
 use burn::tensor::Device;
 use hrm_core::ComputeType;
@@ -149,6 +152,14 @@ pub fn found(backend: Backend) -> Vec<(String, Device)> {
     backend.found_named()
 }
 
+/// Why no device of a backend is found, where none is: what its driver said, if it said anything.
+pub fn why_none(backend: Backend) -> String {
+    match backend.looked() {
+        Err(said) if !said.is_empty() => said,
+        _ => "is the driver installed?".to_owned(),
+    }
+}
+
 /// GPUs of one kind that are looked for.
 const MOST_OF_A_KIND: usize = 16;
 
@@ -241,6 +252,11 @@ impl Backend {
 
     /// The devices of this backend on this machine. A driver that is missing is no device.
     fn found(self) -> Vec<Device> {
+        self.looked().unwrap_or_default()
+    }
+
+    /// The devices, or what the driver said where it could not be asked.
+    fn looked(self) -> Result<Vec<Device>, String> {
         #[cfg(any(
             feature = "flex",
             feature = "cuda",
@@ -265,10 +281,10 @@ impl Backend {
                 #[cfg(feature = "wgpu")]
                 Self::Wgpu => DeviceType::Wgpu,
                 #[allow(unreachable_patterns)]
-                _ => return Vec::new(),
+                _ => return Ok(Vec::new()),
             };
             // The CUDA and HIP loaders panic where the driver's library is missing.
-            probe::quietly(|| Device::enumerate(kind).into_iter().collect()).unwrap_or_default()
+            probe::tried(|| Device::enumerate(kind).into_iter().collect())
         }
         #[cfg(not(any(
             feature = "flex",
@@ -278,7 +294,7 @@ impl Backend {
             feature = "vulkan",
             feature = "metal"
         )))]
-        Vec::new()
+        Ok(Vec::new())
     }
 
     /// The devices found, with the names that [`parse`] knows them by, in the order of their numbers.
@@ -390,7 +406,7 @@ pub fn parse(name: &str) -> Result<Device, DeviceError> {
         Err(DeviceError::NotFound {
             name: name.to_owned(),
             found: match names.is_empty() {
-                true => format!("no {} device (is the driver installed?)", backend.name()),
+                true => format!("no {} device ({})", backend.name(), why_none(backend)),
                 false => names.join(", "),
             },
         })

@@ -26,20 +26,25 @@ struct Line {
     name: &'static str,
     built_in: bool,
     found: Vec<Inspected>,
+    /// Why nothing was found of what was built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     default: bool,
 }
 
 pub(crate) fn run(_: &Args, console: &Console) -> Result<Outcome> {
     let default = device::Backend::default_built_in();
     for backend in device::Backend::ALL {
-        let found = device::found(backend);
-        let found = found
+        let found: Vec<Inspected> = device::found(backend)
             .iter()
-            .map(|(name, device)| device::inspect(name, device));
+            .map(|(name, device)| device::inspect(name, device))
+            .collect();
+        let none = backend.is_built_in() && found.is_empty();
         let line = Line {
             name: backend.name(),
             built_in: backend.is_built_in(),
-            found: found.collect(),
+            found,
+            reason: none.then(|| device::why_none(backend)),
             default: default == Some(backend),
         };
         console.result(&line, describe(&line))?;
@@ -51,7 +56,10 @@ fn describe(line: &Line) -> String {
     let mark = if line.default { "  (default)" } else { "" };
     let state = match (line.built_in, line.found.as_slice()) {
         (false, _) => format!("not built in (--features {})", line.name),
-        (true, []) => "built in, no device found (is the driver installed?)".to_owned(),
+        (true, []) => format!(
+            "built in, no device found ({})",
+            line.reason.as_deref().unwrap_or("none")
+        ),
         (true, found) => {
             let mut text = "built in".to_owned() + mark;
             for device in found {
@@ -76,10 +84,13 @@ fn describe_device(device: &Inspected) -> String {
         ));
     }
     let types = device.compute.iter().map(|trial| {
-        let name = device::compute_name(trial.compute);
+        let mut name = device::compute_name(trial.compute).to_owned();
+        if trial.tf32 {
+            name += " (products in TF32)";
+        }
         match (trial.works, trial.compute == device.default_compute) {
             (true, true) => format!("{name} (default)"),
-            (true, false) => name.to_owned(),
+            (true, false) => name,
             (false, _) => format!("no {name}: {}", trial.reason),
         }
     });

@@ -1,13 +1,13 @@
 //! What a device can compute in: tried by a tiny computation in each number type, compared with the host's result.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::Mutex;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use hrm_core::ComputeType;
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceError, is_flex};
+use super::{Backend, DeviceError, is_flex};
 
 /// A number type tried on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Trial {
     /// Why it doesn't work; empty where it does.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Whether matrix products of f32 lose what TF32 loses: their operands are rounded to 11 bits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tf32: bool,
 }
 
 /// The types that are tried.
@@ -54,7 +57,45 @@ fn epsilon(compute: ComputeType) -> f64 {
 
 /// Tries f32, bf16 and f16, in this order.
 pub fn trials(device: &Device) -> Vec<Trial> {
-    TYPES.map(|compute| try_compute(device, compute)).into()
+    let mut tried = TYPES.map(|compute| try_compute(device, compute));
+    for trial in &mut tried {
+        trial.tf32 = trial.compute == ComputeType::F32 && trial.works && products_in_tf32(device);
+    }
+    tried.into()
+}
+
+/// Whether a device computes the matrix products of f32 in TF32, as Burn's kernels for the tensor cores of NVIDIA's GPUs do.
+/// Which kernel a product gets is measured, so that another shape may have got another: products of three shapes are tried.
+pub fn products_in_tf32(device: &Device) -> bool {
+    // No other backend has the type, and each shape has its kernels compiled and measured first.
+    let has_type = |device| {
+        let devices = super::found(Backend::Cuda);
+        devices.iter().any(|(_, found)| found == device)
+    };
+    if is_flex(device) || !has_type(device) {
+        return false;
+    }
+    let plain = device.clone().without_autodiff();
+    [[256, 256, 256], [776, 512, 1536], [2048, 1536, 512]]
+        .into_iter()
+        .any(|shape| matches!(tried(|| rounds_operands(&plain, shape)), Ok(true)))
+}
+
+/// Whether a product `[m, k] x [k, n]` loses the last bit of an operand that TF32 hasn't.
+fn rounds_operands(device: &Device, [m, k, n]: [usize; 3]) -> bool {
+    let full = |shape: [usize; 2], value: f32| {
+        let values = vec![value; shape[0] * shape[1]];
+        Tensor::<2>::from_data(TensorData::new(values, shape), (device, DType::F32))
+    };
+    let last = f32::powi(2.0, -12);
+    let product = full([m, k], 1.0 + last).matmul(full([k, n], 1.0));
+    // Exact in f32: all sums are multiples of 2^-12 below 2^12.
+    let expected = k as f32 * (1.0 + last);
+    product.try_into_vec_as::<f32>().is_ok_and(|found| {
+        found
+            .iter()
+            .any(|value| (value - expected).abs() > k as f32 * last / 2.0)
+    })
 }
 
 /// Tries one type: a matrix product, a square and a root, forwards and back.
@@ -64,25 +105,27 @@ fn try_compute(device: &Device, compute: ComputeType) -> Trial {
         works: false,
         error,
         reason,
+        tf32: false,
     };
     let plain = device.clone().without_autodiff();
     // A kernel in a type that the device lacks would not compile, and may leave the device unusable.
-    match quietly(|| plain.supports_dtype(float_type(compute))) {
-        Some(true) => {}
-        Some(false) => return failed(None, "the device has no such arithmetic".to_owned()),
-        None => return failed(None, "the device can't be opened".to_owned()),
+    match tried(|| plain.supports_dtype(float_type(compute))) {
+        Ok(true) => {}
+        Ok(false) => return failed(None, "the device has no such arithmetic".to_owned()),
+        Err(said) => return failed(None, format!("the device can't be opened: {said}")),
     }
-    match quietly(|| compute_error(&plain, compute)) {
-        None => failed(None, "the computation failed".to_owned()),
-        Some(Err(reason)) => failed(None, reason),
+    match tried(|| compute_error(&plain, compute)) {
+        Err(said) => failed(None, format!("the computation failed: {said}")),
+        Ok(Err(reason)) => failed(None, reason),
         // 24 products of numbers of the type, summed: a few roundings each way.
-        Some(Ok(error)) if error <= 8.0 * epsilon(compute) => Trial {
+        Ok(Ok(error)) if error <= 8.0 * epsilon(compute) => Trial {
             compute,
             works: true,
             error: Some(error),
             reason: String::new(),
+            tf32: false,
         },
-        Some(Ok(error)) => failed(
+        Ok(Ok(error)) => failed(
             Some(error),
             format!("a small computation is off by {error:.1e} of its largest value"),
         ),
@@ -209,14 +252,61 @@ pub fn device_name(device: &Device) -> Option<String> {
 
 /// Runs what may panic in a driver; none where it did. Nothing is printed meanwhile.
 pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    tried(work).ok()
+}
+
+/// As [`quietly`], with what the first panic said, be it on a thread of the backend.
+pub(super) fn tried<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    listened(work, |_, _| ())
+}
+
+/// Runs what a backend computes. A backend that can't panics, on its own thread or on the caller's; what the first panic said is
+/// the error. Panics are printed as ever.
+///
+/// One caller at a time: within it, and while it runs, another one and what looks for devices wait.
+///
+/// # Errors
+/// If `work` panics.
+pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    listened(work, |hook, info| hook(info))
+}
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+fn listened<T>(
+    work: impl FnOnce() -> T,
+    and: impl Fn(&Hook, &PanicHookInfo<'_>) + Send + Sync + 'static,
+) -> Result<T, String> {
     // The hook is the process's: one caller at a time swaps it.
     static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let hook = take_hook();
-    set_hook(Box::new(|_| {}));
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = Arc::new(Mutex::new(String::new()));
+    // Behind a lock only to be had back.
+    let before = Arc::new(Mutex::new(Some(take_hook())));
+    set_hook({
+        let (said, before) = (said.clone(), before.clone());
+        Box::new(move |info| {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            // What follows the first is mostly that its thread is gone.
+            if said.is_empty() {
+                *said = info.payload_as_str().unwrap_or("a panic").to_owned();
+            }
+            drop(said);
+            if let Some(hook) = &*before.lock().unwrap_or_else(PoisonError::into_inner) {
+                and(hook, info);
+            }
+        })
+    });
     let result = catch_unwind(AssertUnwindSafe(work));
-    set_hook(hook);
-    result.ok()
+    let hook = before.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(hook) = hook {
+        set_hook(hook);
+    }
+    result.map_err(|_| {
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        // One line: reasons stand in tables.
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    })
 }
 
 #[cfg(test)]
@@ -245,6 +335,7 @@ mod tests {
             works,
             error: None,
             reason: String::new(),
+            tf32: false,
         };
         let bf16 = |works| {
             [
@@ -258,8 +349,23 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_no_answer() {
+    fn a_panic_is_no_answer_and_says_why() {
         assert_eq!(quietly(|| 7), Some(7));
         assert_eq!(quietly(|| -> u8 { panic!("a driver") }), None);
+        let said = tried(|| -> u8 { panic!("no library\nof {}", "that name") });
+        assert_eq!(said, Err("no library of that name".to_owned()));
+        // A backend's thread panics first, and then whoever waits for it.
+        let said = tried(|| {
+            let thread = std::thread::spawn(|| panic!("no compiler"));
+            thread.join().expect("the thread's answer");
+        });
+        assert_eq!(said, Err("no compiler".to_owned()));
+    }
+
+    #[test]
+    fn whole_operands_are_told_from_rounded_ones() {
+        let device = Device::flex();
+        assert!(!rounds_operands(&device, [8, 256, 8]));
+        assert!(!products_in_tf32(&device));
     }
 }
