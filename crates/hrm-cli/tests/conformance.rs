@@ -367,6 +367,13 @@ fn a_trace_passes_and_a_damaged_one_does_not() {
         &["bad.safetensors", "`train/step3/min_steps`", "nothing"],
     );
     words(dir, "conformance --trace nowhere.safetensors").refused(&["nowhere.safetensors"]);
+    // One that can't be read keeps none of the others from being held.
+    let ran = words(
+        dir,
+        "conformance --trace nowhere.safetensors good.safetensors --json",
+    );
+    assert_eq!((ran.code, ran.objects().len()), (Some(2), 1), "{ran:?}");
+    assert!(ran.stderr.contains("nowhere.safetensors"), "{ran:?}");
     // Without traces the device is held against the CPU, part by part.
     let parts = words(dir, "conformance");
     assert_eq!(parts.code, Some(0), "{parts:?}");

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use hrm::conformance::{Suite, SuiteSize};
+use hrm::conformance::{Progress, Suite, SuiteSize};
 use hrm::device;
 use hrm::prelude::*;
 
@@ -27,7 +27,11 @@ fn hold(compute: ComputeType) {
     let device = device::from_env().unwrap();
     let rows = Suite::new(SuiteSize::Small)
         .in_type(compute)
-        .run(&device, |part| eprintln!("{part}"))
+        .run(&device, |progress| {
+            if let Progress::Begins(part) = progress {
+                eprintln!("{part}");
+            }
+        })
         .unwrap();
     let mut over = Vec::new();
     for row in &rows {

@@ -144,24 +144,25 @@ pub(super) fn step(setting: &Setting) -> Found {
     Ok(found)
 }
 
-/// Fifty steps of the trainer: the loss of each tenth of them, and the distance that the weights went.
+/// Fifty steps of the trainer: the loss of each tenth of them, and the distance that the weights went. HRM's metrics are read
+/// at each step, TRM's once at the end: until then nothing waits for the device, as in a training.
 pub(super) fn fifty_steps(setting: &Setting) -> Found {
     let set = setting.set()?;
     let mut found = Vec::new();
-    for name in ["hrm-sudoku-1k", "trm-sudoku-mlp"] {
-        let config = setting.config(name, &set)?;
-        let trainer = Trainer::new(config, set.clone(), &setting.device)?;
+    for (name, log_every) in [("hrm-sudoku-1k", 1), ("trm-sudoku-mlp", 50)] {
+        let mut config = setting.config(name, &set)?;
+        config.log_every = log_every;
+        let mut trainer = Trainer::new(config, set.clone(), &setting.device)?;
         let start = norm(trainer.state().model.clone());
-        let mut losses = vec![0.0f32; 5];
-        let mut trainer = trainer;
-        for step in 0..50 {
-            if let Some(metrics) = trainer.step()?.metrics {
-                losses[step / 10] += metrics.loss() as f32 / 10.0;
-            }
+        let mut losses = Vec::new();
+        for _ in 0..50 {
+            let report = trainer.step()?;
+            losses.extend(report.metrics.map(|metrics| metrics.loss() as f32));
         }
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
         found.push(Quantity {
             name: "loss",
-            values: losses,
+            values: losses.chunks(10).map(mean).collect(),
             measure: Measure::Largest,
         });
         let end = norm(trainer.state().model.clone());
