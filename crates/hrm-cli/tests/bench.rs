@@ -50,6 +50,54 @@ fn rows_are_chosen_timed_and_compared() {
 }
 
 #[test]
+fn reports_are_compared_without_timing_anything() {
+    let workshop = Workshop::with_data();
+    let row = |name: &str, ms: f64| {
+        serde_json::json!({
+            "name": name, "model": "m", "what": "train", "compute": "bf16", "batch": 8,
+            "ms": ms, "samples_per_s": 8e3 / ms
+        })
+    };
+    let report = |gpu: &str, rows: [Value; 2]| {
+        let report = serde_json::json!({
+            "machine": { "cpu": "a CPU", "cores": 2, "threads": 2, "memory_gib": 4.0, "os": "Linux", "gpu": gpu },
+            "device": "cuda", "matmul_gflops": null, "rows": rows
+        });
+        report.to_string()
+    };
+    let ours = report(
+        "a GPU",
+        [row("m/train/bf16/8", 2.0), row("m/new/bf16/8", 1.0)],
+    );
+    let twin = report(
+        "another",
+        [row("m/train/bf16/8", 3.0), row("m/old/bf16/8", 1.0)],
+    );
+    fs::write(workshop.path("ours.json"), ours).unwrap();
+    fs::write(workshop.path("twin.json"), twin).unwrap();
+    let compare = "bench --read ours.json --against twin.json";
+    let ran = workshop.untouched(|| workshop.run(compare)).ok();
+    assert!(ran.stdout.contains("1.50 times as fast"), "{ran:?}");
+    for said in [
+        "here: a GPU; a CPU, 2 cores",
+        "twin.json: another; a CPU",
+        "warning: not the same machine: GPU a GPU here, another there",
+        "m/new/bf16/8: not in twin.json",
+        "m/old/bf16/8: only in twin.json",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    let lines = workshop.run(&format!("{compare} --json")).ok().objects();
+    let types: Vec<&Value> = lines.iter().map(|line| &line["type"]).collect();
+    assert_eq!(types, ["bench_row", "bench_row", "bench_ratio"]);
+    let ran = workshop.run("bench --read ours.json --only m/train");
+    ran.refused(&["--read", "--only"]);
+    workshop
+        .run("bench --read nowhere.json")
+        .refused(&["nowhere.json"]);
+}
+
+#[test]
 fn what_cannot_be_timed_is_refused_before_anything_is() {
     let workshop = Workshop::with_data();
     fs::write(workshop.path("there.json"), "{}").unwrap();

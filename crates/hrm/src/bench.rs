@@ -125,12 +125,25 @@ impl Bench {
         cases.filter(wanted).collect()
     }
 
-    /// Times the rows one after the other, each told to `done` as soon as it is timed. A row that the device has not the memory
-    /// for is left out, and the report says so.
+    /// Times the rows one after the other, each told to `done` as soon as it is timed; otherwise as [`Bench::run_with`].
     ///
     /// # Errors
-    /// If no row has the name asked for, the device can't compute in the type, or fails.
+    /// As [`Bench::run_with`].
     pub fn run(&self, mut done: impl FnMut(&Row)) -> Result<Report, BenchError> {
+        let mut told = 0;
+        self.run_with(|report| {
+            report.rows[told..].iter().for_each(&mut done);
+            told = report.rows.len();
+        })
+    }
+
+    /// Times the rows one after the other; after the matrix products and after each row `so_far` is shown what there is, so that
+    /// it can be kept whatever becomes of the rest. A row that the device has not the memory for is left out, one at which
+    /// the device fails, by an error or a panic of the backend, is among those that failed, and the report says why.
+    ///
+    /// # Errors
+    /// If no row has the name asked for, or the device can't compute in the type.
+    pub fn run_with(&self, mut so_far: impl FnMut(&Report)) -> Result<Report, BenchError> {
         let cases = self.cases();
         let hits = |pattern: &&String| cases.iter().any(|case| case.name().contains(*pattern));
         if let Some(pattern) = self.only.iter().find(|pattern| !hits(pattern)) {
@@ -145,36 +158,34 @@ impl Bench {
         }
         let compute = self.compute();
         device::check_compute(&self.device, compute)?;
-        let matmuls = match self.matmuls {
-            true => self.sweep(&cases, compute)?,
-            false => Vec::new(),
-        };
-        let rates = matmuls.iter().map(|matmul| matmul.gflops);
-        let best = rates.max_by(f64::total_cmp);
-        let (mut rows, mut skipped) = (Vec::new(), Vec::new());
-        for case in &cases {
-            match self.row(case, best) {
-                Ok(row) => {
-                    done(&row);
-                    rows.push(row);
-                }
-                Err(BenchError::Device(error @ DeviceError::TooLittleMemory { .. })) => {
-                    skipped.push(format!("{}: {error}", case.name()));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Report {
+        let mut report = Report {
             program: Some(format!("hrm {}", env!("CARGO_PKG_VERSION"))),
             date: Some(humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()),
             machine: Machine::this(&self.device),
             device: self.name.clone(),
             versions: report::versions(),
-            matmul_gflops: best,
-            matmuls,
-            rows,
-            skipped,
-        })
+            matmul_gflops: None,
+            matmuls: Vec::new(),
+            rows: Vec::new(),
+            skipped: Vec::new(),
+            failed: Vec::new(),
+        };
+        if self.matmuls {
+            self.sweep(&cases, compute, &mut report)?;
+            so_far(&report);
+        }
+        for case in &cases {
+            match self.row(case, report.matmul_gflops) {
+                Ok(row) => report.rows.push(row),
+                Err(error @ BenchError::Device(DeviceError::TooLittleMemory { .. })) => {
+                    report.skipped.push(format!("{}: {error}", case.name()));
+                }
+                Err(error @ BenchError::Failed { .. }) => report.failed.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+            so_far(&report);
+        }
+        Ok(report)
     }
 
     fn row(&self, case: &Case, best: Option<f64>) -> Result<Row, BenchError> {
@@ -194,13 +205,16 @@ impl Bench {
             },
         };
         device::check_memory(&self.device, footprint, case.batch)?;
-        report::forget_peak();
-        let mut work = Work::prepare(case, config, &self.device)?;
-        let times = self.times(|| work.call()).map_err(failed)?;
-        let memory = report::peak_mib(&self.device);
+        let timed = device::attempt(|| {
+            report::forget_peak(&self.device);
+            let mut work = Work::prepare(case, config, &self.device).map_err(|e| e.to_string())?;
+            let times = self.times(|| work.call())?;
+            let memory = report::peak_mib(&self.device);
+            Ok((times, memory, work.flops()))
+        });
+        let (times, memory, flops) = timed.and_then(|timed| timed).map_err(failed)?;
         let seconds = times[times.len() / 2];
         let ms = |seconds: f64| seconds * 1e3;
-        let flops = work.flops();
         let gflops = flops.map(|flops| flops / seconds * 1e-9);
         Ok(Row {
             name: case.name(),
@@ -220,7 +234,12 @@ impl Bench {
     }
 
     /// The rates of matrix products `[m, k] x [k, n]`: two square sizes and the models' own.
-    fn sweep(&self, cases: &[Case], compute: ComputeType) -> Result<Vec<Matmul>, BenchError> {
+    fn sweep(
+        &self,
+        cases: &[Case],
+        compute: ComputeType,
+        report: &mut Report,
+    ) -> Result<(), BenchError> {
         let mut shapes = vec![[2048, 2048, 2048], [4096, 4096, 4096]];
         for case in cases.iter().filter(|case| case.what != What::Data) {
             let model = case.config()?.model;
@@ -238,31 +257,42 @@ impl Bench {
         }
         shapes.sort_unstable();
         shapes.dedup();
-        let measure = |[m, k, n]: [usize; 3]| {
-            let random = |shape: [usize; 2]| {
-                Tensor::<2>::random(shape, Distribution::Default, &self.device).cast(dtype(compute))
-            };
-            let (a, b) = (random([m, k]), random([k, n]));
-            let times = self
-                .times(|| {
+        for [m, k, n] in shapes {
+            let timed = device::attempt(|| {
+                let random = |shape: [usize; 2]| {
+                    Tensor::<2>::random(shape, Distribution::Default, &self.device)
+                        .cast(dtype(compute))
+                };
+                let (a, b) = (random([m, k]), random([k, n]));
+                self.times(|| {
                     let _product = a.clone().matmul(b.clone());
                     Ok(())
                 })
-                .map_err(|reason| BenchError::Failed {
-                    row: format!("matmul {m} x {k} x {n}"),
-                    reason,
-                })?;
-            let seconds = times[times.len() / 2];
-            Ok(Matmul {
-                m,
-                k,
-                n,
-                compute,
-                ms: seconds * 1e3,
-                gflops: 2e-9 * m as f64 * k as f64 * n as f64 / seconds,
-            })
-        };
-        shapes.into_iter().map(measure).collect()
+            });
+            match timed.and_then(|timed| timed) {
+                Ok(times) => {
+                    let seconds = times[times.len() / 2];
+                    report.matmuls.push(Matmul {
+                        m,
+                        k,
+                        n,
+                        compute,
+                        ms: seconds * 1e3,
+                        gflops: 2e-9 * m as f64 * k as f64 * n as f64 / seconds,
+                    });
+                }
+                Err(reason) => report.failed.push(
+                    BenchError::Failed {
+                        row: format!("matmul {m} x {k} x {n}"),
+                        reason,
+                    }
+                    .to_string(),
+                ),
+            }
+        }
+        let rates = report.matmuls.iter().map(|matmul| matmul.gflops);
+        report.matmul_gflops = rates.max_by(f64::total_cmp);
+        Ok(())
     }
 
     /// Seconds of the calls that count, sorted, the device's work included.
@@ -345,6 +375,20 @@ mod tests {
         let report = bench.run(|_| ()).unwrap();
         assert_eq!((report.matmuls.len(), report.matmul_gflops), (0, None));
         assert!(report.rows[0].gflops.is_some() && report.rows[0].share.is_none());
+    }
+
+    #[test]
+    fn what_there_is_is_shown_after_each_row() {
+        let mut bench = Bench::on(Some("flex")).unwrap();
+        bench.only = vec![
+            "trm-small-mlp/segment".to_owned(),
+            "trm-small/data".to_owned(),
+        ];
+        bench.batch = Some(2);
+        (bench.repeats, bench.warm_up, bench.matmuls) = (1, 0, false);
+        let mut counts = Vec::new();
+        let whole = bench.run_with(|report| counts.push(report.rows.len()));
+        assert_eq!((counts, whole.unwrap().failed), (vec![1, 2], Vec::new()));
     }
 
     #[test]

@@ -17,14 +17,15 @@ use crate::files::check_free;
 ///
 /// A row is MODEL/WHAT/COMPUTE/BATCH, WHAT one of train, segment, adaptive, data. Beside its rate in counted operations stands its
 /// share of the largest matrix product rate that the device reaches in the same run. With several devices the rows of each
-/// follow one another.
+/// follow one another. Exit code 1 where the device failed at a row; the others are timed all the same.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
   hrm bench --only hrm-sudoku-1k/ --markdown
   hrm bench --only trm-small/ --only hrm-small/ --no-matmuls --to now.json
   hrm bench --device cuda:0 --device flex --only /train/
-  hrm bench --device cuda:0 --compare before.json --against twin.json")]
+  hrm bench --device cuda:0 --compare before.json --against twin.json
+  hrm bench --read ours.json --against twin.json")]
 pub(crate) struct Args {
     /// What computes, may be given several times; HRM_DEVICE where it is not given.
     #[arg(long, value_name = "D")]
@@ -53,12 +54,19 @@ pub(crate) struct Args {
     /// Print Markdown tables.
     #[arg(long)]
     markdown: bool,
-    /// Write the report as JSON, as docs/results/README.md defines it; of one device only.
+    /// Write the report as JSON, as docs/results/README.md defines it, anew after each row; of one device only.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     /// Overwrite that file.
     #[arg(long)]
     force: bool,
+    /// Time nothing and take what this report holds.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["device", "only", "no_matmuls", "compute", "batch", "repeats", "warm_up", "list", "to"]
+    )]
+    read: Option<PathBuf>,
     /// An earlier report: print how many times as fast each row is now.
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
@@ -119,10 +127,25 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         .flatten()
         .map(|path| Ok((path.as_path(), read(path)?)))
         .collect::<Result<Vec<_>>>()?;
+    if let Some(path) = &args.read {
+        let report = read(path)?;
+        match args.markdown {
+            true => console.text(report.markdown())?,
+            false => {
+                for row in &report.rows {
+                    let device = &report.device;
+                    console.result(&RowLine { device, row }, row)?;
+                }
+            }
+        }
+        compare(&report, &others, console)?;
+        return Ok(Outcome::Done);
+    }
     let benches = devices
         .into_iter()
         .map(|name| prepare(name, args))
         .collect::<Result<Vec<_>>>()?;
+    let mut outcome = Outcome::Done;
     for (name, bench) in &benches {
         if args.list {
             for row in bench.rows() {
@@ -136,9 +159,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             }
             continue;
         }
-        one(name, bench, args, &others, console)?;
+        let report = one(name, bench, args, console)?;
+        if !report.failed.is_empty() {
+            outcome = Outcome::Negative;
+        }
+        compare(&report, &others, console)?;
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn prepare(name: Option<&str>, args: &Args) -> Result<(String, Bench)> {
@@ -155,57 +182,83 @@ fn prepare(name: Option<&str>, args: &Args) -> Result<(String, Bench)> {
     Ok((hrm::device::chosen_name(name), bench))
 }
 
-fn one(
-    name: &str,
-    bench: &Bench,
-    args: &Args,
-    others: &[(&Path, Report)],
-    console: &Console,
-) -> Result<()> {
+fn one(name: &str, bench: &Bench, args: &Args, console: &Console) -> Result<Report> {
     let bar = console.spinner(match bench.matmuls {
         true => "matrix products",
         false => "warm-up",
     });
+    let (mut rows, mut skipped, mut failed) = (0, 0, 0);
     let mut said = Ok(());
-    let report = bench.run(|row| {
-        bar.set_message(row.name.clone());
-        if said.is_ok() && !args.markdown {
-            said = bar.suspend(|| console.result(&RowLine { device: name, row }, row));
+    let report = bench.run_with(|report| {
+        let result: Result<()> = bar.suspend(|| {
+            for row in &report.rows[rows..] {
+                match args.markdown {
+                    // The table comes at the end.
+                    true => console.note(row),
+                    false => console.result(&RowLine { device: name, row }, row)?,
+                }
+            }
+            for skipped in &report.skipped[skipped..] {
+                console.note(format_args!("left out: {skipped}"));
+            }
+            for failed in &report.failed[failed..] {
+                console.problem(failed);
+            }
+            args.to.as_ref().map_or(Ok(()), |path| write(path, report))
+        });
+        if let Some(row) = report.rows.last() {
+            bar.set_message(row.name.clone());
+        }
+        (rows, skipped, failed) = (report.rows.len(), report.skipped.len(), report.failed.len());
+        if said.is_ok() {
+            said = result;
         }
     });
     bar.finish_and_clear();
     let report = report?;
     said?;
-    for skipped in &report.skipped {
-        console.note(format_args!("left out: {skipped}"));
-    }
     if args.markdown {
         console.text(report.markdown())?;
     }
-    if let Some(path) = &args.to {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    Ok(report)
+}
+
+/// Whole or not at all, so that what an earlier row wrote survives.
+fn write(path: &Path, report: &Report) -> Result<()> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    let new = path.with_added_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// How many times as fast the rows of a report are as those of others.
+fn compare(report: &Report, others: &[(&Path, Report)], console: &Console) -> Result<()> {
     for (with, other) in others {
-        let compared = report.against(other);
-        if compared.is_empty() {
-            console.note(format_args!("{}: none of these rows", with.display()));
+        let file = with.display();
+        console.note(format_args!("here: {}", report.machine));
+        console.note(format_args!("{file}: {}", other.machine));
+        for difference in report.machine.differences(&other.machine) {
+            console.note(format_args!("warning: not the same machine: {difference}"));
         }
-        for compared in &compared {
+        for compared in &report.against(other) {
             let line = RatioLine {
-                device: name,
+                device: &report.device,
                 with,
                 compared,
             };
             let text = format!(
-                "{:<34} {:>10.2} ms, {:>10.2} ms in {}: {:.2} times as fast",
-                compared.name,
-                compared.ms,
-                compared.other_ms,
-                with.display(),
-                compared.speed
+                "{:<34} {:>10.2} ms, {:>10.2} ms in {file}: {:.2} times as fast",
+                compared.name, compared.ms, compared.other_ms, compared.speed
             );
             console.result(&line, text)?;
+        }
+        let (here, there) = report.unmatched(other);
+        for name in here {
+            console.note(format_args!("{name}: not in {file}"));
+        }
+        for name in there {
+            console.note(format_args!("{name}: only in {file}"));
         }
     }
     Ok(())

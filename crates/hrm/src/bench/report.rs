@@ -36,6 +36,9 @@ pub struct Report {
     /// Rows that were left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// Rows and matrix products at which the device failed, and its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
 }
 
 /// A machine.
@@ -157,17 +160,20 @@ impl Report {
         self.rows.iter().filter_map(compare).collect()
     }
 
+    /// The rows of this one that the other hasn't, and those of the other that this one hasn't, by their names.
+    pub fn unmatched<'a>(&'a self, other: &'a Self) -> (Vec<&'a str>, Vec<&'a str>) {
+        let only = |of: &'a Self, not: &Self| {
+            let names = of.rows.iter().map(|row| row.name.as_str());
+            names
+                .filter(|name| not.rows.iter().all(|row| row.name != *name))
+                .collect()
+        };
+        (only(self, other), only(other, self))
+    }
+
     /// A heading and two tables.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
-        let Machine {
-            cpu,
-            cores,
-            threads,
-            memory_gib,
-            os,
-            gpu,
-        } = &self.machine;
         let versions: Vec<String> = self
             .versions
             .iter()
@@ -176,10 +182,9 @@ impl Report {
         // Writing to a String can't fail.
         let _ = writeln!(
             text,
-            "Device `{}`{}; {cpu}, {cores} cores, {threads} threads, {memory_gib:.1} GiB, {os}; {}{}.\n",
+            "Device `{}`; {}; {}{}.\n",
             self.device,
-            gpu.as_ref()
-                .map_or_else(String::new, |gpu| format!(" ({gpu})")),
+            self.machine,
             versions.join(", "),
             self.date
                 .as_ref()
@@ -207,6 +212,9 @@ impl Report {
         for skipped in &self.skipped {
             let _ = writeln!(text, "\nLeft out: {skipped}.");
         }
+        for failed in &self.failed {
+            let _ = writeln!(text, "\nFailed: {failed}.");
+        }
         if !self.matmuls.is_empty() {
             text += "\n| matrix product | type | ms | GFLOP/s |\n|---|---|---|---|\n";
         }
@@ -229,7 +237,46 @@ impl Report {
     }
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gpu) = &self.gpu {
+            write!(f, "{gpu}; ")?;
+        }
+        let Self {
+            cpu,
+            cores,
+            threads,
+            memory_gib,
+            os,
+            ..
+        } = self;
+        write!(
+            f,
+            "{cpu}, {cores} cores, {threads} threads, {memory_gib:.1} GiB, {os}"
+        )
+    }
+}
+
 impl Machine {
+    /// What makes timings here and there hard to compare: another GPU; without one, another processor or number of threads.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut differ = |what: &str, ours: &str, theirs: &str| {
+            if ours != theirs {
+                differences.push(format!("{what} {ours} here, {theirs} there"));
+            }
+        };
+        let gpu = |machine: &Self| machine.gpu.clone().unwrap_or_else(|| "none".to_owned());
+        differ("GPU", &gpu(self), &gpu(other));
+        differ("processor", &self.cpu, &other.cpu);
+        let threads = |machine: &Self| machine.threads.to_string();
+        // Of a GPU they only feed it, and each program counts its own.
+        if self.gpu.is_none() || other.gpu.is_none() {
+            differ("threads", &threads(self), &threads(other));
+        }
+        differences
+    }
+
     /// This machine.
     pub(super) fn this(device: &Device) -> Self {
         let mut system = sysinfo::System::new();
@@ -243,7 +290,7 @@ impl Machine {
         Self {
             cpu: brand.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores,
-            threads: cores,
+            threads: rayon::current_num_threads(),
             memory_gib: (system.total_memory() as f64 / f64::from(1 << 30) * 10.0).round() / 10.0,
             os: sysinfo::System::long_os_version()
                 .unwrap_or_else(|| std::env::consts::OS.to_owned()),
@@ -261,14 +308,19 @@ pub(super) fn versions() -> BTreeMap<String, String> {
         .into()
 }
 
-/// Lets the peak of this process's memory start anew, where the system can (Linux).
-pub(super) fn forget_peak() {
+/// Lets the peak of the memory start anew: of this process's, where the system can (Linux), of a GPU's, whose allocator gives back
+/// what nothing uses.
+pub(super) fn forget_peak(device: &Device) {
     // Without it the peak is that of all rows so far: no error.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+    if !is_flex(device) {
+        device.memory_cleanup();
+        let _ = device.sync();
+    }
 }
 
 /// Most memory held since [`forget_peak`], MiB: of the CPU the process's resident memory (Linux), of a GPU what its allocator
-/// holds, which it seldom gives back.
+/// holds, which it doesn't give back by itself.
 pub(super) fn peak_mib(device: &Device) -> Option<f64> {
     if !is_flex(device) {
         let usage = device.memory_pool_usage()?;
@@ -311,8 +363,37 @@ mod tests {
             (compared[0].name.as_str(), compared[0].speed),
             ("hrm-sudoku-1k/train/f32/8", 0.5)
         );
+        assert_eq!(ours.unmatched(&twin), (vec!["a/data/f32/8"], Vec::new()));
+        assert_eq!(twin.unmatched(&ours), (Vec::new(), vec!["a/data/f32/8"]));
         let again: Report = serde_json::from_str(&serde_json::to_string(&ours).unwrap()).unwrap();
         assert_eq!(again, ours);
+    }
+
+    #[test]
+    fn machines_that_differ_are_told_apart() {
+        let ours: Report = serde_json::from_str(TWIN).unwrap();
+        let cpu = ours.machine;
+        assert_eq!(cpu.differences(&cpu), Vec::<String>::new());
+        let more = Machine {
+            threads: 4,
+            cores: 4,
+            ..cpu.clone()
+        };
+        assert_eq!(cpu.differences(&more), ["threads 2 here, 4 there"]);
+        let gpu = |threads| Machine {
+            gpu: Some("NVIDIA H200".to_owned()),
+            threads,
+            ..cpu.clone()
+        };
+        assert_eq!(gpu(2).differences(&gpu(4)), Vec::<String>::new());
+        assert_eq!(
+            cpu.differences(&gpu(2)),
+            ["GPU none here, NVIDIA H200 there"]
+        );
+        assert_eq!(
+            gpu(2).to_string(),
+            "NVIDIA H200; AMD EPYC 9555, 2 cores, 2 threads, 24.0 GiB, Linux 6.1"
+        );
     }
 
     #[test]
