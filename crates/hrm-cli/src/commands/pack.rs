@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args as Arguments;
 use hrm::prelude::*;
 use serde::Serialize;
@@ -58,7 +58,7 @@ struct Unpacked<'a> {
 }
 
 pub(crate) fn pack(args: &Args, console: &Console) -> Result<Outcome> {
-    check_free(&args.out, false)?;
+    check_new(&args.out)?;
     let part_bytes = usize::try_from(args.part_mib).context("--part-mib")? << 20;
     let parts = Run::pack(&args.run, &args.out, part_bytes)?;
     let sizes = parts.iter().map(|part| Ok(part.metadata()?.len()));
@@ -79,7 +79,7 @@ pub(crate) fn pack(args: &Args, console: &Console) -> Result<Outcome> {
 }
 
 pub(crate) fn unpack(args: &UnpackArgs, console: &Console) -> Result<Outcome> {
-    check_free(&args.out, false)?;
+    check_new(&args.out)?;
     let checkpoint = Run::unpack(&args.packed, &args.out)?;
     let text = format!(
         "{}; go on with: hrm train --resume {} --data DIR",
@@ -92,4 +92,27 @@ pub(crate) fn unpack(args: &UnpackArgs, console: &Console) -> Result<Outcome> {
     };
     console.result(&line, text)?;
     Ok(Outcome::Done)
+}
+
+/// Refuses a folder that is there: what these commands write never takes the place of anything.
+fn check_new(out: &Path) -> Result<()> {
+    check_free(out, false)
+        .map_err(|_| anyhow!("{} is there already; name another --out", out.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_there_is_refused_without_advice_that_does_not_help() {
+        let dir = tempfile::tempdir().unwrap();
+        check_new(dir.path()).unwrap();
+        std::fs::write(dir.path().join("x"), "").unwrap();
+        let error = check_new(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("is there already; name another --out"),
+            "{error}"
+        );
+    }
 }
