@@ -5,10 +5,11 @@
 //! tensor a step, so one collective does for all: the dense gradients, and the puzzle rows of all slots with their ids at the
 //! places of their device, zeros at those of the others.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{DType, Device, Tensor};
@@ -128,17 +129,27 @@ impl Replicas {
     /// Sums ones over the devices, to learn at the start whether they can.
     pub(crate) fn try_out(&self, first: &Device) -> Result<(), TrainError> {
         let refused = |reason: String| TrainError::Devices { reason };
-        let expected = (self.devices.len() + 1) as f32;
+        let shares = self.devices.len() + 1;
+        let expected = shares as f32;
+        let meeting = Meeting::default();
         let one = |rank: usize, device: &Device| {
-            let ones = Tensor::<1>::ones([1], device);
-            let tried = catch_unwind(AssertUnwindSafe(|| {
-                self.collective.sum(rank, ones).try_into_vec_as::<f32>()
-            }));
+            let tried = meeting.attend(|| {
+                let ones = Tensor::<1>::ones([1], device);
+                meeting.wait(shares);
+                catch_unwind(AssertUnwindSafe(|| {
+                    self.collective.sum(rank, ones).try_into_vec_as::<f32>()
+                }))
+            });
             match tried {
-                Err(_) => Err("their backend has no sum over devices (CUDA has, with NCCL)".into()),
-                Ok(Err(error)) => Err(format!("summing over them failed: {error}")),
-                Ok(Ok(sum)) if sum == [expected] => Ok(()),
-                Ok(Ok(sum)) => Err(format!("ones on each sum to {sum:?}, expected {expected}")),
+                None => Err("one of them can't compute".to_owned()),
+                Some(Err(_)) => {
+                    Err("their backend has no sum over devices (CUDA has, with NCCL)".into())
+                }
+                Some(Ok(Err(error))) => Err(format!("summing over them failed: {error}")),
+                Some(Ok(Ok(sum))) if sum == [expected] => Ok(()),
+                Some(Ok(Ok(sum))) => {
+                    Err(format!("ones on each sum to {sum:?}, expected {expected}"))
+                }
             }
         };
         let mut here = Ok(());
@@ -170,6 +181,9 @@ impl Replicas {
 
     /// One step on all devices. `batches` holds the whole batch once for each device, on it; gives the first device's state,
     /// the learning rate used and the metrics of all slots.
+    ///
+    /// # Panics
+    /// If the part of a device does: with its words, after all have stopped.
     pub(crate) fn step(
         &mut self,
         config: &TrainConfig,
@@ -181,9 +195,11 @@ impl Replicas {
             let rows = batch.batch_size() / shares;
             batch.rows(rank * rows..(rank + 1) * rows)
         };
+        let meeting = Meeting::default();
         let exchange = Exchange {
             shares,
             collective: self.collective.as_ref(),
+            meeting: &meeting,
         };
         // Faults are found, and rates lowered, by what the first device tells.
         let progress = &state.progress;
@@ -204,16 +220,17 @@ impl Replicas {
             scope.spawn_broadcast(|_, thread| {
                 let index = thread.index();
                 let job = lock(&jobs[index]).take();
-                *lock(&done[index]) = job.map(|(replica, batch)| {
+                *lock(&done[index]) = job.and_then(|(replica, batch)| {
                     let sum = |gradients, metrics| exchange.sum(index + 1, gradients, metrics);
-                    replica.train(config, batch, sum).0
+                    meeting.attend(|| replica.train(config, batch, sum).0)
                 });
             });
-            first = mine.map(|batch| {
+            first = mine.and_then(|batch| {
                 let sum = |gradients, metrics| exchange.sum(0, gradients, metrics);
-                state.train(config, batch, sum)
+                meeting.attend(|| state.train(config, batch, sum))
             });
         });
+        meeting.end();
         self.states = done
             .into_iter()
             .filter_map(|state| state.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -235,6 +252,59 @@ fn plain(device: &Device) -> Device {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the devices' threads meet before they sum. One that panics on the way there would be waited for in the sum for ever;
+/// here the others learn of it.
+#[derive(Default)]
+struct Meeting {
+    state: Mutex<Attendance>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Attendance {
+    there: usize,
+    /// The first panic.
+    failed: Option<Box<dyn Any + Send>>,
+}
+
+impl Meeting {
+    /// Does the work of a device, which meets the others in it. None if it panics; they don't wait for it then.
+    fn attend<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                lock(&self.state).failed.get_or_insert(panic);
+                self.changed.notify_all();
+                None
+            }
+        }
+    }
+
+    /// Waits until as many devices are here.
+    fn wait(&self, devices: usize) {
+        let mut state = lock(&self.state);
+        state.there += 1;
+        self.changed.notify_all();
+        while state.there < devices && state.failed.is_none() {
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.there < devices {
+            drop(state);
+            // Without a word: the one that failed has said why.
+            resume_unwind(Box::new("another device failed"));
+        }
+    }
+
+    /// Goes on with the panic, if there was one.
+    fn end(&self) {
+        let failed = lock(&self.state).failed.take();
+        if let Some(panic) = failed {
+            resume_unwind(panic);
+        }
+    }
 }
 
 /// What another device needs of a state to make the same updates.
@@ -288,6 +358,7 @@ pub(crate) fn on_device(
 struct Exchange<'a> {
     shares: usize,
     collective: &'a dyn Collective,
+    meeting: &'a Meeting,
 }
 
 impl Exchange<'_> {
@@ -315,7 +386,7 @@ impl Exchange<'_> {
             pack.push(self.at_its_place(rank, rows.reshape([b * e])));
             ([b * self.shares, e], id_type, dtype)
         });
-        let mut sums = pack.unpack(|flat| self.collective.sum(rank, flat));
+        let mut sums = pack.unpack(|flat| self.sum_all(rank, flat));
         let mut next = || sums.next().expect("as many parts as were packed");
         let metrics = MetricSums::from_tensor(next());
         let dense = dense
@@ -327,6 +398,18 @@ impl Exchange<'_> {
             rows: next().reshape(shape).cast(dtype),
         });
         (Gradients { dense, puzzles }, metrics)
+    }
+
+    fn sum_all(&self, rank: usize, flat: Tensor<1>) -> Tensor<1> {
+        self.meeting.wait(self.shares);
+        let sum = catch_unwind(AssertUnwindSafe(|| self.collective.sum(rank, flat)));
+        sum.unwrap_or_else(|_| {
+            // The others are in the sum already, and no one can call them back.
+            eprintln!(
+                "error: device {rank} has failed in the sum over the devices; the process ends"
+            );
+            std::process::abort()
+        })
     }
 
     /// With zeros where the other devices' values go.
@@ -530,6 +613,42 @@ pub(crate) mod tests {
         // Back to one device: nothing of the slots is lost.
         run.data_parallel(&[]).unwrap();
         assert_eq!(tensors(&run), tensors(&unbroken));
+    }
+
+    #[test]
+    fn a_device_that_fails_ends_the_step_on_all_with_its_words() {
+        for failing in 0..3 {
+            let (told, hear) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let device = Device::flex();
+                let run = trainer("hrm-small", 1);
+                let (config, mut state) = (run.config(), run.state().clone());
+                let mut replicas = Replicas::with_collective(
+                    config,
+                    &mut state,
+                    &vec![device.clone(); 2],
+                    OnHost::new(3),
+                )
+                .unwrap();
+                let host = run.sampler().clone().next_batch();
+                let mut batches = vec![Batch::from_host(&host, &device); 3];
+                // One cell more than the model has.
+                batches[failing].inputs = Tensor::zeros([12, 17], &device);
+                let stepped = AssertUnwindSafe(|| replicas.step(config, state, batches).1);
+                let panic = catch_unwind(stepped).unwrap_err();
+                let words = match panic.downcast_ref::<&str>() {
+                    Some(words) => Some(words.to_string()),
+                    None => panic.downcast_ref::<String>().cloned(),
+                };
+                told.send(words.unwrap_or_default()).unwrap();
+            });
+            let words = hear.recv_timeout(std::time::Duration::from_secs(120));
+            let words = words.expect("no device waits for ever");
+            assert!(
+                !words.is_empty() && !words.contains("another device"),
+                "{words}"
+            );
+        }
     }
 
     #[test]
