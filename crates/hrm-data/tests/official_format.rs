@@ -331,8 +331,7 @@ fn derived_puzzles_are_those_that_their_names_tell() {
 }
 
 #[test]
-fn a_derived_set_without_an_ignore_id_is_refused_or_written_out() {
-    // The outputs do not fill their canvas, so that labels are ignored.
+fn a_derived_set_without_an_ignore_id_is_written_out() {
     let dir = tempfile::tempdir().unwrap();
     arc_set().save(dir.path(), "train").unwrap();
     let about = dir.path().join("train/dataset.json");
