@@ -1,5 +1,9 @@
 //! One split of a data set: original puzzles, how they are grouped, how they are augmented.
 
+#[cfg(feature = "fs")]
+use crate::Task;
+#[cfg(feature = "fs")]
+use crate::arc::ArcAugmentation;
 use crate::augmentation::{Augmentation, Drawn};
 use crate::draws::DrawRng;
 use crate::sudoku::{Puzzle, SudokuSize};
@@ -132,10 +136,10 @@ impl PuzzleSet {
             return Err(DataError::mismatch("labels", expected, arrays.labels.len()));
         }
         check_tokens(&info, "inputs", &arrays.inputs, false)?;
-        check_tokens(&info, "labels", &arrays.labels, true)?;
         let ignored = info.ignore_label_id.and_then(|id| u8::try_from(id).ok());
         let mut labels = arrays.labels;
         unmask(&mut labels, ignored);
+        check_tokens(&info, "labels", &labels, true)?;
         let set = Self {
             augmentation: Augmentation::None,
             inputs: Tokens::owned(arrays.inputs, info.seq_len),
@@ -223,7 +227,7 @@ impl PuzzleSet {
     /// many as this set has. A group derives from its own puzzles; these come in their order, with code 0.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if that is not so, or on a puzzle id out of range.
+    /// [`DataError::Mismatch`] if that is not so, on a puzzle id out of range, or on a code that means nothing in the task.
     #[cfg(feature = "fs")]
     pub(crate) fn with_derived(
         self,
@@ -261,6 +265,13 @@ impl PuzzleSet {
                 if puzzle.puzzle_id as usize >= set.info.num_puzzle_ids {
                     let expected = format!("below {}", set.info.num_puzzle_ids);
                     return Err(wrong("puzzle id", expected, puzzle.puzzle_id));
+                }
+                if !Augmentation::derives(set.info.task, puzzle.code) {
+                    let expected = match set.info.task {
+                        Task::Arc => format!("below {}", ArcAugmentation::COUNT),
+                        task => format!("0, for {task:?} derives no puzzles"),
+                    };
+                    return Err(wrong("code", expected, puzzle.code));
                 }
                 if puzzle.code == 0 {
                     if original != originals {
