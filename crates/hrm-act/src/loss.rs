@@ -8,10 +8,12 @@ use hrm_core::ops::IGNORED_LABEL;
 /// # Shapes
 /// `logits` and `targets` `[B]`, targets in 0..=1 → `[B]`
 pub fn binary_cross_entropy(logits: Tensor<1>, targets: Tensor<1>) -> Tensor<1> {
-    let wrong = targets.clone().neg().add_scalar(1.0);
-    (targets * activation::log_sigmoid(logits.clone())
-        + wrong * activation::log_sigmoid(logits.neg()))
-    .neg()
+    // max(x, 0) - x t + ln(1 + e^-|x|), with the side of zero as a constant: relu and abs have no slope there, but this has.
+    let side = logits.clone().without_autodiff().greater_equal_scalar(0.0);
+    let above = side.float().cast(logits.dtype());
+    let sign = above.clone().mul_scalar(2.0).sub_scalar(1.0);
+    let softplus = (logits.clone() * sign).neg().exp().log1p();
+    logits.clone() * above - logits * targets + softplus
 }
 
 /// Which cells and which whole puzzles a prediction has right. Everything is outside any graph.
