@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use hrm_act::{Batch, Carry, MetricSums};
-use hrm_core::{Hrm, LatentState, Weight};
+use hrm_core::{ComputeType, Hrm, LatentState, Weight};
 use hrm_data::{PuzzleSet, SamplerState, Task};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,11 @@ use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
 use crate::parallel::Replicas;
-use crate::run::{Progress, RunFile, latest_checkpoint};
+use crate::run::{Progress, RunFile, list_checkpoints};
 use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a checkpoint says besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -344,13 +344,36 @@ impl Checkpoint {
             return Self::read(run_or_file);
         }
         RunFile::read(run_or_file)?;
-        match latest_checkpoint(run_or_file)? {
-            Some(path) => Self::read(&path),
-            None => Err(TrainError::NoRun {
-                path: run_or_file.to_owned(),
+        Self::latest(run_or_file)
+    }
+
+    /// Reads the last checkpoint of a run folder. None but the last is taken without being asked for: where it is damaged, the
+    /// error says which one before it is whole.
+    pub(crate) fn latest(dir: &Path) -> Result<Self, TrainError> {
+        let mut paths = list_checkpoints(dir)?.into_iter().rev();
+        let Some((_, path)) = paths.next() else {
+            return Err(TrainError::NoRun {
+                path: dir.to_owned(),
                 reason: "it has no checkpoint yet".to_owned(),
-            }),
-        }
+            });
+        };
+        let damaged = match Self::read(&path) {
+            Err(TrainError::BadCheckpoint { reason, .. }) => reason,
+            read => return read,
+        };
+        let whole = paths.find(|(_, older)| Self::read(older).is_ok());
+        let remedy = match whole {
+            None => "there is no whole checkpoint before it".to_owned(),
+            Some((step, older)) => format!(
+                "{} is whole; to go on from it, after step {step}, move the damaged file (and any between the two) out of \
+                 the folder",
+                older.display()
+            ),
+        };
+        Err(TrainError::BadCheckpoint {
+            path,
+            reason: format!("{damaged}; {remedy}"),
+        })
     }
 
     /// The file it was read from.
@@ -618,10 +641,23 @@ impl Tensors<'_> {
     fn carry(&mut self, config: &TrainConfig, device: &Device) -> Result<Carry, TrainError> {
         let (b, s) = (config.batch_size, config.model.seq_len);
         let states = [b, config.model.total_len(), config.model.hidden_size];
+        // The run may have computed in another type before.
+        let dtype = match config.model.compute {
+            ComputeType::F32 => DType::F32,
+            ComputeType::Bf16 => DType::BF16,
+            ComputeType::F16 => DType::F16,
+        };
+        let mut state = |name: &str| -> Result<Tensor<3>, TrainError> {
+            let mut data = self.take(name, states, false)?;
+            if data.dtype() != dtype {
+                data = data.convert_dtype(dtype);
+            }
+            Ok(Tensor::from_data(data, (device, dtype)))
+        };
         Ok(Carry {
             latent: LatentState {
-                z_h: self.float("carry/z_h", states, device)?,
-                z_l: self.float("carry/z_l", states, device)?,
+                z_h: state("carry/z_h")?,
+                z_l: state("carry/z_l")?,
             },
             segment: self.int("carry/segment", [b], device)?,
             halted: self.int("carry/halted", [b], device)?.bool(),

@@ -271,14 +271,31 @@ impl Trainer {
         self.replicas = other.replicas;
     }
 
-    /// Makes all weights what a step with an infinite gradient makes of them.
+    /// Makes all weights `factor` times what they are: by NaN, what a step with an infinite gradient makes of them.
     #[cfg(test)]
-    pub(crate) fn spoil(&mut self) {
+    pub(crate) fn spoil(&mut self, factor: f64) {
         if let Some(mut state) = self.state.take() {
-            let nan = |_: &str, _, value: burn::tensor::Tensor<1>| value.mul_scalar(f64::NAN);
-            state.model = state.model.map_weights(nan);
+            let spoilt = |_: &str, _, value: burn::tensor::Tensor<1>| value.mul_scalar(factor);
+            state.model = state.model.map_weights(spoilt);
             self.state = Some(state);
         }
+    }
+
+    /// Metrics of the steps since the last report, which go on being summed; none right after one. This waits for the device.
+    pub(crate) fn since_report(&self) -> Result<Option<Metrics>, TrainError> {
+        let window = self.state().window.clone();
+        window
+            .map(|sums| sums.read().map_err(TrainError::device))
+            .transpose()
+    }
+
+    /// Moves the sampler past batches that the run does not draw.
+    fn pass_skipped(&mut self) -> Result<(), TrainError> {
+        let drawn = |trainer: &Self| trainer.sampler.state().batches;
+        while let Some(behind) = self.state().progress.skip_at(drawn(self)) {
+            self.sampler.restore(&behind)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn sampler_mut(&mut self) -> &mut Sampler {
@@ -312,6 +329,7 @@ impl Trainer {
     /// # Errors
     /// If the loss of the steps reported is no number, or the device fails.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        self.pass_skipped()?;
         let host = self.sampler.next_batch();
         let mut batch = Batch::from_host(&host, &self.device);
         let state = self.state.as_ref().expect(BETWEEN_STEPS);

@@ -194,7 +194,7 @@ fn is_fixed(field: &Difference) -> bool {
     ];
     let key = field.key.as_str();
     match key {
-        "batch_size" | "seed" | "freeze" => true,
+        "batch_size" | "seed" | "freeze" | "eval_hold_out" => true,
         "ema" => field.from.is_null() || field.to.is_null(),
         _ => {
             key.starts_with("optimizer.rule")

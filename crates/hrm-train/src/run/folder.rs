@@ -38,16 +38,34 @@ pub(crate) fn checkpoint_path(dir: &Path, step: u64) -> PathBuf {
 /// Makes the folder of a new run and locks it.
 ///
 /// # Errors
-/// If it holds a run, or can't be written.
+/// If it holds a run or checkpoints of one, or can't be written. Nothing is written where that is seen at once.
 pub(crate) fn prepare(dir: &Path) -> Result<File, TrainError> {
+    check_new(dir)?;
+    let checkpoints = checkpoints(dir);
+    fs::create_dir_all(&checkpoints).map_err(TrainError::io("create", &checkpoints))?;
+    let lock = lock(dir)?;
+    // Another process may have made a run of it in the meantime.
+    check_new(dir)?;
+    Ok(lock)
+}
+
+fn check_new(dir: &Path) -> Result<(), TrainError> {
     if config_path(dir).exists() {
         return Err(TrainError::RunExists {
             path: dir.to_owned(),
         });
     }
-    let checkpoints = checkpoints(dir);
-    fs::create_dir_all(&checkpoints).map_err(TrainError::io("create", &checkpoints))?;
-    lock(dir)
+    // Checkpoints of more steps would outlive those of the new run.
+    match list_checkpoints(dir)?.pop() {
+        None => Ok(()),
+        Some((_, path)) => Err(TrainError::NoRun {
+            path: dir.to_owned(),
+            reason: format!(
+                "it has checkpoints (the last is {}) but no config.json; remove them, or name another folder for the new run",
+                path.display()
+            ),
+        }),
+    }
 }
 
 /// Locks a run folder for as long as the file lives.
@@ -88,14 +106,32 @@ pub(crate) fn list_checkpoints(dir: &Path) -> Result<Vec<(u64, PathBuf)>, TrainE
     Ok(found)
 }
 
-/// Removes all but the last `keep` checkpoints.
-pub(crate) fn prune(dir: &Path, keep: usize) -> Result<(), TrainError> {
-    let mut found = list_checkpoints(dir)?;
-    found.truncate(found.len().saturating_sub(keep));
-    for (_, path) in found {
-        fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+/// Removes all but the last `keep` of the planned checkpoints, those of a multiple of `every` steps. Of the others, which an
+/// unbroken run would not have written, only the last stays, and only until the next planned one: it never takes the place
+/// of one that the run may go back to.
+pub(crate) fn prune(dir: &Path, keep: usize, every: u64) -> Result<(), TrainError> {
+    let (planned, mut others): (Vec<_>, Vec<_>) = list_checkpoints(dir)?
+        .into_iter()
+        .partition(|(step, _)| step.is_multiple_of(every));
+    let newest = planned.last().map(|(step, _)| *step);
+    others.pop_if(|(step, _)| newest.is_none_or(|newest| *step > newest));
+    let surplus = planned.len().saturating_sub(keep);
+    for (_, path) in planned.into_iter().take(surplus).chain(others) {
+        remove(&path)?;
     }
     Ok(())
+}
+
+/// Removes the checkpoints of more than `step` steps.
+pub(crate) fn remove_after(dir: &Path, step: u64) -> Result<(), TrainError> {
+    let found = list_checkpoints(dir)?.into_iter();
+    found
+        .filter(|(found, _)| *found > step)
+        .try_for_each(|(_, path)| remove(&path))
+}
+
+fn remove(path: &Path) -> Result<(), TrainError> {
+    fs::remove_file(path).map_err(TrainError::io("remove", path))
 }
 
 /// Removes what writes that were cut off have left.
@@ -103,7 +139,7 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), TrainError> {
     for folder in [dir.to_owned(), checkpoints(dir)] {
         for path in files(&folder)? {
             if path.extension().is_some_and(|extension| extension == "tmp") {
-                fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+                remove(&path)?;
             }
         }
     }

@@ -1,13 +1,13 @@
 //! `metrics.jsonl`: a line for each report, evaluation and fault of a run.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::folder::metrics_path;
-use super::guard::Fault;
+use super::guard::{Fault, Progress};
 use crate::checkpoint::write_whole;
 use crate::error::TrainError;
 use crate::evaluate::Evaluation;
@@ -24,7 +24,7 @@ pub enum MetricsLine {
         step: u64,
         /// What it found.
         evaluation: Evaluation,
-        /// Whether no evaluation of the run before was better.
+        /// Whether it is better than all of the run before; of equal ones the first is the best.
         best: bool,
     },
     /// A fault that the run has met.
@@ -48,30 +48,24 @@ impl MetricsLine {
     }
 }
 
-/// Reads the `metrics.jsonl` of a run; none where it has reported nothing yet. A last line that was cut off, and lines of
-/// a kind that this version doesn't know, are left out.
+/// Reads the `metrics.jsonl` of a run; none where it has reported nothing yet. A last line that was cut off, and lines that
+/// this version doesn't understand, are left out.
 ///
 /// # Errors
 /// If the file can't be read.
 pub fn read_metrics(dir: &Path) -> Result<Vec<MetricsLine>, TrainError> {
-    let lines = read(&metrics_path(dir))?.into_iter();
-    Ok(lines.map(|(line, _)| line).collect())
+    let bytes = read(&metrics_path(dir))?;
+    let lines = bytes.split(|&byte| byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
 }
 
-/// The lines and their text.
-fn read(path: &Path) -> Result<Vec<(MetricsLine, String)>, TrainError> {
-    if !path.exists() {
-        return Ok(Vec::new());
+fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
+    match path.exists() {
+        true => fs::read(path).map_err(TrainError::io("read", path)),
+        false => Ok(Vec::new()),
     }
-    let file = File::open(path).map_err(TrainError::io("read", path))?;
-    let mut lines = Vec::new();
-    for text in BufReader::new(file).lines() {
-        let text = text.map_err(TrainError::io("read", path))?;
-        if let Ok(line) = serde_json::from_str(&text) {
-            lines.push((line, text));
-        }
-    }
-    Ok(lines)
 }
 
 /// `metrics.jsonl` of a run that is being trained.
@@ -82,23 +76,39 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens it to go on after `step` steps and `faults` faults: what was written after them is dropped and will be
-    /// written anew.
-    pub(crate) fn open(dir: &Path, step: u64, faults: usize) -> Result<Self, TrainError> {
+    /// Opens it to go on after `step` steps with what the run then remembers: what was written after them is dropped and will
+    /// be written anew. Two things stay though they are of later steps: the evaluation that `best.safetensors` is of, and the
+    /// faults that the run remembers. Lines that this version doesn't understand stay as they are, but for a last one that was
+    /// cut off.
+    pub(crate) fn open(dir: &Path, step: u64, progress: &Progress) -> Result<Self, TrainError> {
         let path = metrics_path(dir);
         if path.exists() {
-            let mut kept = String::new();
-            let mut faults_seen = 0;
-            for (line, text) in read(&path)? {
-                let is_fault = matches!(line, MetricsLine::Fault { .. });
-                faults_seen += usize::from(is_fault);
-                if line.step() <= step && (!is_fault || faults_seen <= faults) {
+            let (faults, mut faults_seen) = (progress.faults.len(), 0);
+            let best = progress.best.map(|best| best.step);
+            let mut kept = Vec::new();
+            for text in read(&path)?.split_inclusive(|&byte| byte == b'\n') {
+                let stays = match serde_json::from_slice(text) {
+                    Ok(MetricsLine::Fault { .. }) => {
+                        faults_seen += 1;
+                        faults_seen <= faults
+                    }
+                    Ok(MetricsLine::Evaluation {
+                        step: at,
+                        best: true,
+                        ..
+                    }) => at <= step || Some(at) == best,
+                    Ok(line) => line.step() <= step,
+                    Err(_) => text.ends_with(b"\n"),
+                };
+                if stays {
                     // The very text: a number that is read and written again may differ in its last digit.
-                    kept += &text;
-                    kept.push('\n');
+                    kept.extend_from_slice(text);
+                    if !text.ends_with(b"\n") {
+                        kept.push(b'\n');
+                    }
                 }
             }
-            write_whole(&path, kept.as_bytes())?;
+            write_whole(&path, &kept)?;
         }
         let file = OpenOptions::new()
             .create(true)

@@ -14,21 +14,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use hrm_act::{Batch, Metrics};
 use hrm_core::Hrm;
 use hrm_data::{PuzzleSet, Task};
 
 use crate::checkpoint::{Checkpoint, Snapshot};
 use crate::error::TrainError;
 use crate::evaluate::{EvalConfig, Evaluation, evaluate};
-use crate::trainer::{StepReport, Trainer, check_data};
+use crate::trainer::{StepReport, TrainState, Trainer, check_data};
 
 pub use file::{Changes, Difference, RunFile, differences};
 pub use folder::{best_weights, latest_checkpoint};
 pub use guard::{Best, Fault, GuardConfig, Progress, Remedy};
 pub use journal::{MetricsLine, read_metrics};
 
+pub(crate) use folder::list_checkpoints;
+
 use file::Record;
-use folder::{checkpoint_path, list_checkpoints, lock, prepare, prune, sweep};
+use folder::{checkpoint_path, lock, prepare, prune, remove_after, sweep};
 use journal::Journal;
 use writer::Writer;
 
@@ -55,7 +58,7 @@ pub enum RunEvent<'a> {
         step: u64,
         /// What was found.
         found: &'a Evaluation,
-        /// Whether no evaluation of the run before was better.
+        /// Whether it is better than all of the run before; of equal ones the first is the best.
         best: bool,
     },
     /// The run has gone back to a checkpoint.
@@ -72,24 +75,32 @@ pub enum RunEvent<'a> {
 pub struct Run {
     dir: PathBuf,
     trainer: Trainer,
-    journal: Journal,
+    /// None until the first training: a run that is only looked at, or can't go on, leaves its folder as it was.
+    journal: Option<Journal>,
+    /// What is to be written then.
+    record: Option<Record>,
     held_out: Option<Arc<PuzzleSet>>,
+    /// Puzzles of an evaluation at most, in the evaluations of the run so far.
+    eval_puzzles: usize,
     /// Step of the last checkpoint that was written or is being written.
     saved: u64,
     writer: Writer,
     /// Held while the run lives; the system lets go of it when the process ends, however it ends.
     _lock: File,
-    /// Stands for a batch that spoils the weights: told by the number of batches drawn.
+    /// Stands for batches that spoil the weights, told by the number of batches drawn before.
     #[cfg(test)]
     poison: Option<fn(u64) -> bool>,
+    /// What the weights are multiplied by then.
+    #[cfg(test)]
+    spoiling: f64,
 }
 
 impl Run {
     /// Starts a run in a new or empty folder.
     ///
     /// # Errors
-    /// If the folder holds a run already, can't be written, or the configuration and the data make no run; nothing is
-    /// written before that is known.
+    /// If the folder holds a run or checkpoints already, can't be written, or the configuration and the data make no run;
+    /// nothing is written before that is known.
     pub fn create(
         dir: &Path,
         file: &RunFile,
@@ -104,38 +115,39 @@ impl Run {
     /// first checkpoint is written at once: whatever befalls the run, there is one to go on from.
     ///
     /// # Errors
-    /// If the folder holds a run already or can't be written.
+    /// If the folder holds a run or checkpoints already, or can't be written.
     pub fn start(dir: &Path, file: &RunFile, trainer: Trainer) -> Result<Self, TrainError> {
         let lock = prepare(dir)?;
         let step = trainer.state().step;
         trainer.save(&checkpoint_path(dir, step))?;
-        let run = Self::open(dir, trainer, lock)?;
         // What makes the folder a run comes last.
         Record::new(file).write(dir)?;
-        Ok(run)
+        Ok(Self::open(dir, trainer, lock))
     }
 
-    fn open(dir: &Path, trainer: Trainer, lock: File) -> Result<Self, TrainError> {
-        let state = trainer.state();
-        let (step, faults) = (state.step, state.progress.faults.len());
-        Ok(Self {
+    fn open(dir: &Path, trainer: Trainer, lock: File) -> Self {
+        Self {
             dir: dir.to_owned(),
-            trainer,
-            journal: Journal::open(dir, step, faults)?,
+            journal: None,
+            record: None,
             held_out: None,
-            saved: step,
+            eval_puzzles: trainer.config().eval_puzzles,
+            saved: trainer.state().step,
+            trainer,
             writer: Writer::default(),
             _lock: lock,
             #[cfg(test)]
             poison: None,
-        })
+            #[cfg(test)]
+            spoiling: f64::NAN,
+        }
     }
 
     /// Makes a run of a model at hand, such as an imported one, that has made no step and seen no data: it evaluates and
     /// solves, and [`Run::resume`] trains it on any data of its sizes. Gives the checkpoint written.
     ///
     /// # Errors
-    /// If the folder holds a run already or can't be written, or the configuration is not the model's.
+    /// If the folder holds a run or checkpoints already, or can't be written, or the configuration is not the model's.
     pub fn import(
         dir: &Path,
         file: &RunFile,
@@ -171,9 +183,11 @@ impl Run {
     /// settings of `changes`; where it differs from the checkpoint's, the fields must be named as allowed. What was
     /// changed stays noted in `config.json`.
     ///
+    /// Nothing is written before [`Run::train`]: up to there, any error leaves the folder as it was.
+    ///
     /// # Errors
-    /// If the folder is no run or is in use, the data have changed, there is no whole checkpoint, or fields differ that
-    /// are not allowed to; nothing is changed then.
+    /// If the folder is no run or is in use, the data have changed, the last checkpoint is not whole, or fields differ that
+    /// are not allowed to.
     pub fn resume_with(
         dir: &Path,
         set: Arc<PuzzleSet>,
@@ -182,23 +196,42 @@ impl Run {
     ) -> Result<Self, TrainError> {
         let mut record = Record::read(dir)?;
         let lock = lock(dir)?;
-        let path = latest_checkpoint(dir)?.ok_or_else(|| TrainError::NoRun {
-            path: dir.to_owned(),
-            reason: "it has no checkpoint to go on from".to_owned(),
-        })?;
-        let checkpoint = Checkpoint::read(&path)?;
+        let checkpoint = Checkpoint::latest(dir)?;
         let info = checkpoint.info();
+        let eval_puzzles = info.config.eval_puzzles;
         let changed = record.go_on(info.step, &info.config, changes)?;
         let checkpoint = checkpoint.with_config(record.config.clone());
         let trainer = Trainer::resume(checkpoint, set, device)?;
-        if changed {
-            record.write(dir)?;
-        }
-        sweep(dir)?;
-        Self::open(dir, trainer, lock)
+        let mut run = Self::open(dir, trainer, lock);
+        run.record = changed.then_some(record);
+        run.eval_puzzles = eval_puzzles;
+        Ok(run)
     }
 
-    /// Gives the run the puzzles that it evaluates on every `eval_every` steps: the first `eval_puzzles` of the set.
+    /// Writes what a run that goes on has otherwise than the one that was left, and clears away what that one left undone.
+    fn begin(&mut self) -> Result<(), TrainError> {
+        if self.journal.is_some() {
+            return Ok(());
+        }
+        if let Some(record) = &self.record {
+            record.write(&self.dir)?;
+            self.record = None;
+        }
+        sweep(&self.dir)?;
+        let config = self.trainer.config();
+        prune(&self.dir, config.keep_checkpoints, config.checkpoint_every)?;
+        let state = self.trainer.state();
+        self.journal = Some(Journal::open(&self.dir, state.step, &state.progress)?);
+        Ok(())
+    }
+
+    fn journal(&mut self) -> Result<&mut Journal, TrainError> {
+        self.begin()?;
+        Ok(self.journal.as_mut().expect("it was opened"))
+    }
+
+    /// Gives the run the puzzles that it evaluates on every `eval_every` steps: `eval_puzzles` of the set at most. Where those
+    /// are more or fewer than before, the best so far is none to compare with: the next evaluation is the best.
     ///
     /// # Errors
     /// If they don't fit the model, or are not those that the run has evaluated on so far.
@@ -212,11 +245,30 @@ impl Run {
                 found,
             }),
             _ => {
-                self.trainer.progress_mut().held_out = Some(found);
+                let puzzles = |most: usize| most.min(set.num_examples());
+                let most = self.trainer.config().eval_puzzles;
+                let before = std::mem::replace(&mut self.eval_puzzles, most);
+                let progress = self.trainer.progress_mut();
+                progress.held_out = Some(found);
+                if puzzles(before) != puzzles(most) {
+                    progress.best = None;
+                    progress.since_best = 0;
+                }
                 self.held_out = Some(set);
                 Ok(())
             }
         }
+    }
+
+    /// Has `hook` called before every step: see [`Trainer::before_step`]. Steps that are made again after a fault are steps
+    /// as well.
+    pub fn before_step(&mut self, hook: impl FnMut(&TrainState, &mut Batch) + Send + 'static) {
+        self.trainer.before_step(hook);
+    }
+
+    /// Has `hook` called after every step: see [`Trainer::after_step`].
+    pub fn after_step(&mut self, hook: impl FnMut(&TrainState, &StepReport) + Send + 'static) {
+        self.trainer.after_step(hook);
     }
 
     /// Spreads the slots over more devices: see [`Trainer::data_parallel`].
@@ -241,7 +293,7 @@ impl Run {
     /// `on_step` hears every step and says whether to go on; when it does not, a checkpoint is written first.
     ///
     /// Checkpoints are copied to the host between two steps and written by a thread beside the steps that follow; all are
-    /// on the disk when this returns. A fault makes the run go back to the last one: see [`GuardConfig`].
+    /// on the disk when this returns. A fault makes the run go back to one of them: see [`GuardConfig`].
     ///
     /// # Errors
     /// If a step or a file fails, if there are faults in spite of all remedies, or if the run is to evaluate and has no
@@ -268,6 +320,7 @@ impl Run {
         if self.trainer.config().eval_every.is_some() && self.held_out.is_none() {
             return Err(TrainError::NoHeldOut);
         }
+        self.begin()?;
         let made = self.make_steps(&mut on_event);
         let written = self.writer.wait();
         let outcome = made?;
@@ -281,17 +334,15 @@ impl Run {
     ) -> Result<Outcome, TrainError> {
         let mut go_on = true;
         while go_on && !self.has_lost_patience() {
-            #[cfg(test)]
-            let poisoned = self
-                .poison
-                .is_some_and(|poison| poison(self.trainer.sampler().state().batches));
             let made = match self.trainer.next() {
                 None => break,
                 Some(made) => made,
             };
             #[cfg(test)]
-            if poisoned {
-                self.trainer.spoil();
+            if let Some(poison) = self.poison
+                && poison(self.trainer.sampler().state().batches - 1)
+            {
+                self.trainer.spoil(self.spoiling);
             }
             self.writer.poll()?;
             go_on = match made {
@@ -305,7 +356,7 @@ impl Run {
         let step = self.trainer.state().step;
         if self.saved != step {
             let snapshot = self.trainer.snapshot()?;
-            match snapshot.not_finite() {
+            match self.fault_before_writing(&snapshot)? {
                 // Nothing of this step is kept; whoever goes on meets the fault again.
                 Some(_) => {}
                 None => self.write(snapshot, true, false)?,
@@ -340,16 +391,18 @@ impl Run {
             .eval_every
             .is_some_and(|every| last || step.is_multiple_of(every));
         if let Some(metrics) = &report.metrics {
-            let guard = config.guard.clone();
-            if let Some(reason) = self.trainer.progress_mut().watch(&guard, metrics.loss()) {
+            let (guard, share) = (config.guard.clone(), self.share(metrics));
+            let batches = self.trainer.sampler().state().batches;
+            let progress = self.trainer.progress_mut();
+            if let Some(reason) = progress.watch(&guard, metrics.loss(), share, batches) {
                 return self.go_back(reason, on_event);
             }
-            self.journal.write(&MetricsLine::Step(report.clone()))?;
+            self.journal()?.write(&MetricsLine::Step(report.clone()))?;
         }
+        let mut go_on = true;
         if save || evaluate {
             let snapshot = self.trainer.snapshot()?;
-            if let Some(name) = snapshot.not_finite() {
-                let reason = format!("`{name}` has values that are not finite");
+            if let Some(reason) = self.fault_before_writing(&snapshot)? {
                 return self.go_back(reason, on_event);
             }
             let found = match evaluate {
@@ -359,7 +412,7 @@ impl Run {
             let mut is_best = false;
             if let Some(found) = &found {
                 is_best = self.note(step, found);
-                self.journal.write(&MetricsLine::Evaluation {
+                self.journal()?.write(&MetricsLine::Evaluation {
                     step,
                     evaluation: *found,
                     best: is_best,
@@ -377,12 +430,30 @@ impl Run {
                     found,
                     best: is_best,
                 };
-                if !on_event(event) {
-                    return Ok(false);
-                }
+                go_on = on_event(event);
             }
         }
-        Ok(on_event(RunEvent::Step(report)))
+        Ok(on_event(RunEvent::Step(report)) && go_on)
+    }
+
+    /// What is wrong with a state that is to be written, if anything is: with its values, or with the loss since the last
+    /// report.
+    fn fault_before_writing(&self, snapshot: &Snapshot) -> Result<Option<String>, TrainError> {
+        if let Some(name) = snapshot.not_finite() {
+            return Ok(Some(format!("`{name}` has values that are not finite")));
+        }
+        let Some(metrics) = self.trainer.since_report()? else {
+            return Ok(None);
+        };
+        let guard = &self.trainer.config().guard;
+        let progress = &self.trainer.state().progress;
+        Ok(progress.check(guard, metrics.loss(), self.share(&metrics)))
+    }
+
+    /// The share of a report's steps that metrics are of.
+    fn share(&self, metrics: &Metrics) -> f64 {
+        let config = self.trainer.config();
+        metrics.slots / (config.batch_size as f64 * config.log_every as f64)
     }
 
     /// Evaluates on the held-out puzzles, with the averaged weights where there are any.
@@ -422,7 +493,7 @@ impl Run {
         is_best
     }
 
-    /// Goes back to the last checkpoint and applies the remedy. Says whether to go on.
+    /// Goes back to a checkpoint and applies the remedy. Says whether to go on.
     fn go_back(
         &mut self,
         reason: String,
@@ -441,7 +512,7 @@ impl Run {
         if before.faults.len() >= config.guard.retries as usize {
             fault.remedy = None;
             let reason = fault.reason.clone();
-            self.journal
+            self.journal()?
                 .write(&MetricsLine::Fault { step: found, fault })?;
             return Err(TrainError::GaveUp {
                 step: found,
@@ -449,31 +520,38 @@ impl Run {
                 faults: before.faults,
             });
         }
-        let path = self.last_planned_checkpoint()?;
-        let batches = self.trainer.sampler().state();
+        let path = self.checkpoint_to_go_back_to(before.back_to)?;
+        let now = self.trainer.sampler().state();
         self.trainer
             .restore(Checkpoint::read(&path)?.with_config(config.clone()))?;
-        let step = self.trainer.state().step;
-        if config.guard.remedy == Remedy::SkipBatch {
-            self.trainer.sampler_mut().restore(&batches)?;
-        }
-        let faults = before.faults.len();
+        let (step, there) = (self.trainer.state().step, self.trainer.sampler().state());
         let progress = self.trainer.progress_mut();
-        progress.faults = before.faults;
-        progress.faults.push(fault.clone());
-        // `best.safetensors` holds its weights still.
-        progress.best = before.best;
+        // `best.safetensors` holds its weights still; the evaluations since are to be made again.
+        if progress.best != before.best {
+            progress.best = before.best;
+            progress.since_best = 0;
+        }
         progress.held_out = before.held_out;
+        progress.back_to = Some(step);
+        progress.skips = before.skips;
+        progress.faults = before.faults;
+        if config.guard.remedy == Remedy::SkipBatch {
+            progress.skip(found, before.good_batches, &there, now);
+        }
+        let remembered = progress.clone();
+        progress.faults.push(fault.clone());
         fault.rate = progress.rate(&config.guard) as f32;
         if let Some(last) = progress.faults.last_mut() {
             last.rate = fault.rate;
         }
+        remove_after(&self.dir, step)?;
         self.saved = step;
-        self.journal = Journal::open(&self.dir, step, faults)?;
-        self.journal.write(&MetricsLine::Fault {
+        let mut journal = Journal::open(&self.dir, step, &remembered)?;
+        journal.write(&MetricsLine::Fault {
             step,
             fault: fault.clone(),
         })?;
+        self.journal = Some(journal);
         let event = RunEvent::Fault {
             step,
             fault: &fault,
@@ -482,24 +560,33 @@ impl Run {
     }
 
     /// The last checkpoint of those that an unbroken run would have written as well, so that one that was interrupted
-    /// goes back as far; the last of any where that is gone.
-    fn last_planned_checkpoint(&self) -> Result<PathBuf, TrainError> {
+    /// goes back as far; the one before where the fault before went back to that one (`back_to`). The last of any where there
+    /// is none.
+    fn checkpoint_to_go_back_to(&self, back_to: Option<u64>) -> Result<PathBuf, TrainError> {
         let every = self.trainer.config().checkpoint_every;
-        let mut found = list_checkpoints(&self.dir)?;
-        let last = found.pop().ok_or_else(|| TrainError::NoRun {
+        let found = list_checkpoints(&self.dir)?;
+        let planned = found.iter().filter(|(step, _)| step.is_multiple_of(every));
+        let mut newest_first = planned.rev();
+        let newest = newest_first.next();
+        let before = newest_first.next();
+        let (_, path) = match newest {
+            Some((step, _)) if Some(*step) == back_to => before.or(newest),
+            newest => newest.or(found.last()),
+        }
+        .ok_or_else(|| TrainError::NoRun {
             path: self.dir.clone(),
             reason: "it has no checkpoint to go back to".to_owned(),
         })?;
-        let mut newest_first = [last.clone()].into_iter().chain(found.into_iter().rev());
-        let planned = newest_first.find(|(step, _)| step.is_multiple_of(every));
-        Ok(planned.unwrap_or(last).1)
+        Ok(path.clone())
     }
 
     /// Has a state written: as a checkpoint, as the best weights, or both. Checkpoints that are more than the run keeps go.
     fn write(&mut self, snapshot: Snapshot, save: bool, best: bool) -> Result<(), TrainError> {
         let step = snapshot.info().step;
-        let (dir, keep) = (self.dir.clone(), self.trainer.config().keep_checkpoints);
-        let flush = self.journal.flusher()?;
+        let dir = self.dir.clone();
+        let config = self.trainer.config();
+        let (keep, every) = (config.keep_checkpoints, config.checkpoint_every);
+        let flush = self.journal()?.flusher()?;
         self.writer.submit(move || {
             flush()?;
             if best {
@@ -507,7 +594,7 @@ impl Run {
             }
             if save {
                 snapshot.write(&checkpoint_path(&dir, step))?;
-                prune(&dir, keep)?;
+                prune(&dir, keep, every)?;
             }
             Ok(())
         })?;
