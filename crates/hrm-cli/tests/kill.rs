@@ -21,6 +21,8 @@ use rand_chacha::ChaCha8Rng;
 
 /// Steps that a life of the process makes at most before it is killed.
 const STEPS_OF_A_LIFE: usize = 6;
+/// Kills beyond those asked for, where none of these has hit a file's writing.
+const MORE_KILLS: usize = 4;
 
 fn number(name: &str, default: usize) -> usize {
     match std::env::var(name) {
@@ -118,10 +120,22 @@ fn kill(mut child: Child, moment: &Moment, run: &Path) -> bool {
     alive
 }
 
-fn killed_runs_end_as_unbroken_ones(preset: &str, kills: usize) {
+/// `life` as [`STEPS_OF_A_LIFE`].
+fn killed_runs_end_as_unbroken_ones(
+    preset: &str,
+    kills: usize,
+    life: usize,
+    settings: &str,
+) -> Workshop {
     let workshop = Workshop::with_data();
-    let steps = 8 * kills + 10;
-    let start = |out: &str| arguments(preset, out, steps);
+    let steps = (life + 2) * (kills + MORE_KILLS) + 10;
+    let start = |out: &str| {
+        let settings = settings.split_whitespace().map(str::to_owned);
+        arguments(preset, out, steps)
+            .into_iter()
+            .chain(settings)
+            .collect::<Vec<_>>()
+    };
     program::hrm(workshop.dir(), start("whole")).ok();
 
     let run = workshop.path("broken");
@@ -135,8 +149,8 @@ fn killed_runs_end_as_unbroken_ones(preset: &str, kills: usize) {
     let seed = number("HRM_KILL_SEED", 1);
     let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);
     let (mut killed, mut torn) = (0, 0);
-    while killed < kills {
-        let count = rng.random_range(0..STEPS_OF_A_LIFE);
+    while killed < kills || (torn == 0 && killed < kills + MORE_KILLS) {
+        let count = rng.random_range(0..life);
         let moment = match rng.random_range(0..4) {
             0 => Moment::Early(Duration::from_millis(rng.random_range(0..150))),
             1 => Moment::Between(count, Duration::from_micros(rng.random_range(0..40_000))),
@@ -164,18 +178,44 @@ fn killed_runs_end_as_unbroken_ones(preset: &str, kills: usize) {
     );
     assert!(torn > 0, "no kill has hit a file's writing");
     assert_equal(&run, &workshop.path("whole"));
+    workshop
 }
 
 #[test]
 fn a_killed_hrm_ends_as_an_unbroken_one() {
     let kills = number("HRM_KILLS", 6);
-    killed_runs_end_as_unbroken_ones("hrm-small", kills / 2);
+    killed_runs_end_as_unbroken_ones("hrm-small", kills / 2, STEPS_OF_A_LIFE, "");
 }
 
 #[test]
 fn a_killed_trm_ends_as_an_unbroken_one() {
     let kills = number("HRM_KILLS", 6);
-    killed_runs_end_as_unbroken_ones("trm-small-mlp", kills.div_ceil(2));
+    killed_runs_end_as_unbroken_ones("trm-small-mlp", kills.div_ceil(2), STEPS_OF_A_LIFE, "");
+}
+
+#[test]
+fn a_killed_run_with_faults_ends_as_an_unbroken_one() {
+    let kills = number("HRM_KILLS", 6);
+    let settings = [
+        // So low a limit that every few steps a loss lies above it: lives that come past some.
+        (
+            16,
+            "--set guard.remedy=skip_batch --set guard.spike=0.4 --set guard.window=2 --set guard.retries=1000",
+        ),
+        // So high a rate that the second step is none: lives that end around it.
+        (
+            STEPS_OF_A_LIFE,
+            "--set optimizer.lr=1e25 --set optimizer.weight_decay=0 --set guard.rate_factor=1e-14",
+        ),
+    ];
+    for (life, settings) in settings {
+        let workshop =
+            killed_runs_end_as_unbroken_ones("trm-small-mlp", 2 * kills / 3, life, settings);
+        let metrics = fs::read_to_string(workshop.path("whole/metrics.jsonl")).expect("metrics");
+        let faults = metrics.matches("\"fault\"").count();
+        println!("{faults} faults with {settings}");
+        assert!(faults > 0, "{metrics}");
+    }
 }
 
 /// Runs the program so that no file of it grows beyond `blocks` of 512 bytes.
