@@ -1,6 +1,6 @@
 //! Full multi-head attention from the fused projection.
 
-use burn::tensor::{DType, FloatDType, Tensor, activation::softmax};
+use burn::tensor::{FloatDType, Tensor, activation::softmax};
 
 use super::RopeTable;
 
@@ -57,7 +57,7 @@ pub fn recomputed(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) ->
     if super::recompute::available(&qkv) {
         let chain = super::recompute::Chain::Attention {
             heads: num_heads,
-            rope: rope.map(RopeTable::plain),
+            rope: rope.map(|rope| Box::new(rope.plain())),
         };
         return super::recompute::run(qkv, chain);
     }
@@ -147,8 +147,10 @@ fn joined<const D: usize>(mut parts: Vec<Tensor<D>>, dim: usize) -> Tensor<D> {
 }
 
 /// A sum of blocks in f32; a single one is left in its type.
+#[cfg(any(feature = "flex", feature = "cube"))]
 struct Total(Option<Tensor<3>>);
 
+#[cfg(any(feature = "flex", feature = "cube"))]
 impl Total {
     fn add(&mut self, block: Tensor<3>) {
         self.0 = Some(match self.0.take() {
@@ -157,7 +159,7 @@ impl Total {
         });
     }
 
-    fn get(self, dtype: DType) -> Tensor<3> {
+    fn get(self, dtype: burn::tensor::DType) -> Tensor<3> {
         self.0
             .unwrap_or_else(|| unreachable!("a sequence has a query"))
             .cast(dtype)
@@ -192,6 +194,7 @@ pub(super) fn in_blocks(
 }
 
 /// The gradient of the projection from that of the output, with what [`in_blocks`] returned.
+#[cfg(any(feature = "flex", feature = "cube"))]
 pub(super) fn backward(
     qkv: Tensor<3>,
     out: Tensor<3>,

@@ -1,6 +1,6 @@
 //! Rows of a small table, one for each token.
 
-use burn::tensor::{DType, FloatDType, Int, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 
 /// A table up to so large gets its gradient by a product with the tokens as rows of zeros and a one.
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -17,11 +17,11 @@ const MOST_ROWS: usize = 64;
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>, to: FloatDType) -> Tensor<3> {
     #[cfg(any(feature = "flex", feature = "cube"))]
     {
-        let on_cpu = super::fused_available(&table) && DType::from(to) == DType::F32;
+        let on_cpu = super::fused_available(&table) && to == FloatDType::F32;
         let table = table.clone().unsqueeze::<3>();
         let small = table.dims()[1] <= MOST_ROWS;
         if super::enabled() && !on_cpu && small && super::recompute::available(&table) {
-            let ids = ids.without_autodiff();
+            let ids = Box::new(ids.without_autodiff());
             let chain = super::recompute::Chain::Embedding { ids, to };
             return super::recompute::run(table, chain);
         }
@@ -32,10 +32,6 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>, to: FloatDType) -> Tenso
 /// [`embedding`] out of plain Burn operations.
 #[must_use]
 pub fn composed(table: Tensor<2>, ids: Tensor<2, Int>, to: FloatDType) -> Tensor<3> {
-    rows_of(table, ids, to)
-}
-
-pub(super) fn rows_of(table: Tensor<2>, ids: Tensor<2, Int>, to: FloatDType) -> Tensor<3> {
     let ([batch, len], [_, width]) = (ids.dims(), table.dims());
     // A cast to the type that it has is no operation.
     table

@@ -74,3 +74,12 @@ pub(super) fn with_rms(x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         .sqrt();
     (x.div(rms.clone()).cast(dtype), rms)
 }
+
+/// The gradient of the input from that of the output, with what [`with_rms`] returned.
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(super) fn backward(out: Tensor<3>, rms: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
+    let dtype = out.dtype();
+    let (out, grad) = (out.cast(FloatDType::F32), grad.cast(FloatDType::F32));
+    let along = grad.clone().mul(out.clone()).mean_dim(2);
+    grad.sub(out.mul(along)).div(rms).cast(dtype)
+}

@@ -26,30 +26,23 @@ pub(super) enum Chain {
     SwiGlu,
     Attention {
         heads: usize,
-        rope: Option<RopeTable>,
+        rope: Option<Box<RopeTable>>,
     },
     /// Of a table `[1, V, D]`.
     Embedding {
-        ids: Tensor<2, Int>,
+        ids: Box<Tensor<2, Int>>,
         to: FloatDType,
     },
 }
 
-/// What the backward pass of a chain needs.
-#[derive(Clone, Debug)]
-enum Kept {
-    /// The output, and the root mean square of each row in f32.
-    RmsNorm { out: Tensor<3>, rms: Tensor<3> },
-    /// The input.
-    SwiGlu { gate_up: Tensor<3> },
-    /// Input and output, and `ln Σ exp` of each query's scores, `[B * heads, L, 1]` in f32.
-    Attention {
-        qkv: Tensor<3>,
-        out: Tensor<3>,
-        log_sums: Tensor<3>,
-    },
-    /// The number of rows of the table.
-    Embedding { rows: usize },
+/// What the backward pass of a chain needs:
+/// of a norm the output and the root mean square of each row, of a gate the input, of an attention input and output and
+/// `ln Σ exp` of each query's scores, of an embedding the table.
+type Kept = Vec<Tensor<3>>;
+
+fn these<const N: usize>(kept: Kept) -> [Tensor<3>; N] {
+    kept.try_into()
+        .unwrap_or_else(|kept: Kept| unreachable!("expected {N} tensors, found {}", kept.len()))
 }
 
 impl Chain {
@@ -57,48 +50,40 @@ impl Chain {
         match self {
             Self::RmsNorm => {
                 let (out, rms) = norm::with_rms(x);
-                (out.clone(), Kept::RmsNorm { out, rms })
+                (out.clone(), vec![out, rms])
             }
-            Self::SwiGlu => (swiglu::in_f32(x.clone()), Kept::SwiGlu { gate_up: x }),
+            Self::SwiGlu => (swiglu::in_f32(x.clone()), vec![x]),
             Self::Attention { heads, rope } => {
-                let (out, log_sums) = attention::in_blocks(x.clone(), *heads, rope.as_ref());
-                let kept = Kept::Attention {
-                    qkv: x,
-                    out: out.clone(),
-                    log_sums,
-                };
-                (out, kept)
+                let (out, log_sums) = attention::in_blocks(x.clone(), *heads, rope.as_deref());
+                (out.clone(), vec![x, out, log_sums])
             }
             Self::Embedding { ids, to } => {
                 let [_, rows, width] = x.dims();
-                let out = embedding::rows_of(x.reshape([rows, width]), ids.clone(), *to);
-                (out, Kept::Embedding { rows })
+                let table = x.clone().reshape([rows, width]);
+                let out = embedding::composed(table, ids.as_ref().clone(), *to);
+                (out, vec![x])
             }
         }
     }
 
     /// The gradient of the input from that of the output.
     fn backward(&self, kept: Kept, grad: Tensor<3>) -> Tensor<3> {
-        match kept {
-            Kept::RmsNorm { out, rms } => {
-                let dtype = out.dtype();
-                let out = out.cast(FloatDType::F32);
-                let grad = grad.cast(FloatDType::F32);
-                let along = grad.clone().mul(out.clone()).mean_dim(2);
-                grad.sub(out.mul(along)).div(rms).cast(dtype)
+        match self {
+            Self::RmsNorm => {
+                let [out, rms] = these(kept);
+                norm::backward(out, rms, grad)
             }
-            Kept::SwiGlu { gate_up } => swiglu::backward(gate_up, grad),
-            Kept::Attention { qkv, out, log_sums } => {
-                let Self::Attention { heads, rope } = self else {
-                    unreachable!("kept by another chain than {self:?}")
-                };
-                attention::backward(qkv, out, log_sums, grad, *heads, rope.as_ref())
+            Self::SwiGlu => {
+                let [gate_up] = these(kept);
+                swiglu::backward(gate_up, grad)
             }
-            Kept::Embedding { rows } => {
-                let Self::Embedding { ids, .. } = self else {
-                    unreachable!("kept by another chain than {self:?}")
-                };
-                embedding::backward(ids.clone(), rows, grad)
+            Self::Attention { heads, rope } => {
+                let [qkv, out, log_sums] = these(kept);
+                attention::backward(qkv, out, log_sums, grad, *heads, rope.as_deref())
+            }
+            Self::Embedding { ids, .. } => {
+                let [table] = these(kept);
+                embedding::backward(ids.as_ref().clone(), table.dims()[1], grad)
             }
         }
     }

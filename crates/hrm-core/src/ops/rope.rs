@@ -101,6 +101,7 @@ impl RopeTable {
     }
 
     /// The same tables outside any graph.
+    #[cfg(any(feature = "flex", feature = "cube"))]
     pub(super) fn plain(&self) -> Self {
         let table = |table: &Tensor<2>| table.clone().without_autodiff();
         Self {

@@ -64,6 +64,7 @@ pub(super) fn in_f32(gate_up: Tensor<3>) -> Tensor<3> {
 }
 
 /// The gradient of the projection from that of the output.
+#[cfg(any(feature = "flex", feature = "cube"))]
 pub(super) fn backward(gate_up: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
     let dtype = gate_up.dtype();
     let [gate, up] = halves(gate_up).map(|half| half.cast(FloatDType::F32));
