@@ -1,6 +1,6 @@
 //! Losses on the q values, and what counts as right.
 
-use burn::tensor::{Bool, FloatDType, Int, Tensor, activation};
+use burn::tensor::{Bool, FloatDType, Int, Tensor};
 use hrm_core::ops::IGNORED_LABEL;
 
 /// Binary cross-entropy on logits, per row, in the form that neither overflows nor cancels.
