@@ -49,7 +49,7 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints kept.
+    /// Checkpoints kept, of a multiple of `checkpoint_every` steps; that of an interrupt or of the end comes on top.
     pub keep_checkpoints: usize,
     /// Steps between two evaluations on held-out puzzles; none for no evaluation.
     #[serde(default)]

@@ -463,7 +463,8 @@ impl Run {
         };
         let config = self.trainer.config();
         let eval = EvalConfig {
-            batch_size: config.batch_size,
+            // What the device holds is a part.
+            batch_size: (config.batch_size / config.accumulate).max(1),
             segments: config.act.max_segments,
             limit: Some(config.eval_puzzles),
         };
