@@ -44,6 +44,14 @@ impl Console {
         out.flush()
     }
 
+    /// A line of JSON, where JSON is wanted, of a command that does more than print: it goes on when nobody reads.
+    pub(crate) fn event(&self, object: &impl Serialize) -> io::Result<()> {
+        match self.object(object) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
     /// Text, where text is wanted.
     pub(crate) fn text(&self, text: impl Display) -> io::Result<()> {
         if self.json {

@@ -24,6 +24,48 @@ pub(crate) fn check_free(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a file that can't be written: one that is there, a folder, one in a folder that isn't there. `-` is stdout.
+pub(crate) fn check_file(path: &Path, force: bool) -> Result<()> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    if path.is_dir() || path.file_name().is_none() {
+        bail!(
+            "{} is a folder; expected the name of a file",
+            path.display()
+        );
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        bail!(
+            "{}: there is no folder {}; make it first",
+            path.display(),
+            folder.display()
+        );
+    }
+    check_free(path, force)
+}
+
+/// Refuses a folder that is there, and with `force` one that doesn't hold `mark`, which every folder of its kind does.
+pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
+    if path.is_file() {
+        bail!(
+            "{} is a file; expected the name of a folder",
+            path.display()
+        );
+    }
+    check_free(path, force)?;
+    if check_free(path, false).is_err() && !path.join(mark).exists() {
+        bail!(
+            "{} holds no {mark}: it is no folder that this command writes, and --force doesn't take it; choose another name",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// Writes a file: to a temporary name beside it, flushed to the disk, then renamed. `-` is stdout.
 pub(crate) fn write_file(
     path: &Path,
@@ -37,13 +79,7 @@ pub(crate) fn write_file(
         out.write_all(&bytes)?;
         return Ok(out.flush()?);
     }
-    check_free(path, force)?;
-    if path.is_dir() {
-        bail!(
-            "{} is a folder; expected the name of a file",
-            path.display()
-        );
-    }
+    check_file(path, force)?;
     let temporary = temporary(path, "tmp");
     let written = (|| -> Result<()> {
         let mut out = BufWriter::new(File::create(&temporary)?);
@@ -60,19 +96,15 @@ pub(crate) fn write_file(
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes a folder: under a temporary name beside it, then renamed. With `force` the old one gives way at the last moment.
+/// Writes a folder: under a temporary name beside it, then renamed. With `force` an old one that holds `mark` gives way at
+/// the last moment.
 pub(crate) fn write_folder(
     path: &Path,
     force: bool,
+    mark: &str,
     write: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    check_free(path, force)?;
-    if path.is_file() {
-        bail!(
-            "{} is a file; expected the name of a folder",
-            path.display()
-        );
-    }
+    check_folder(path, force, mark)?;
     let (temporary, old) = (temporary(path, "tmp"), temporary(path, "old"));
     let written = (|| -> Result<()> {
         fs::create_dir_all(&temporary)
@@ -165,12 +197,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set");
         let put = |text: &'static str| move |at: &Path| Ok(fs::write(at.join("x"), text)?);
-        write_folder(&path, false, put("one")).unwrap();
-        assert!(write_folder(&path, false, put("two")).is_err());
-        assert!(write_folder(&path, true, |_| bail!("no")).is_err());
+        write_folder(&path, false, "x", put("one")).unwrap();
+        assert!(write_folder(&path, false, "x", put("two")).is_err());
+        assert!(write_folder(&path, true, "x", |_| bail!("no")).is_err());
         assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "one");
-        write_folder(&path, true, put("two")).unwrap();
+        write_folder(&path, true, "x", put("two")).unwrap();
+        assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "two");
+        let refused = write_folder(&path, true, "y", put("three")).unwrap_err();
+        assert!(refused.to_string().contains("holds no y"), "{refused}");
         assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_told_before_any_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |path: &Path| format!("{:#}", check_file(path, true).unwrap_err());
+        assert!(said(dir.path()).contains("is a folder"));
+        assert!(said(&dir.path().join("nowhere/x.png")).contains("there is no folder"));
+        check_file(&dir.path().join("x.png"), false).unwrap();
+        check_file(Path::new("x.png"), false).unwrap();
+        check_file(Path::new("-"), false).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use hrm::draw::Thinking;
 use hrm::prelude::*;
 
-use crate::files::{check_free, write_file};
+use crate::files::{check_file, write_file};
 
 /// Pictures that are wanted of the answers.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Pictures {
                 bail!("{}: expected the name of a file", path.display());
             }
             for index in 0..count {
-                check_free(&numbered(path, index, count), force)?;
+                check_file(&numbered(path, index, count), force)?;
             }
         }
         Ok(Self {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args as Arguments, ValueEnum};
 use hrm::act::reasoner::{
     Attempts, Choice, MazeSymmetry, MazeVerifier, SudokuSymmetry, SudokuVerifier,
@@ -42,14 +43,24 @@ pub(crate) struct Think {
     pub(crate) choose: Choose,
     /// Withholds answers that are not verified and of which the model is less sure than this, 0 to 1; more than 1 withholds all
     /// that are not verified.
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
+    #[arg(long, default_value_t = 0.0, value_name = "X", value_parser = confidence)]
     pub(crate) min_confidence: f32,
     /// Seed of noise and symmetries.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Puzzles thought about at a time.
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_SLOTS))]
     pub(crate) batch: usize,
+}
+
+/// More than any device holds.
+const MOST_SLOTS: u64 = 1 << 20;
+
+fn confidence(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value @ 0.0..=f32::MAX) => Ok(value),
+        _ => Err("expected a number of 0 or more".to_owned()),
+    }
 }
 
 /// A halting rule as it is typed.
@@ -114,6 +125,11 @@ impl Think {
     pub(crate) fn choice_name(&self) -> String {
         let value = self.choose.to_possible_value();
         value.map_or(String::new(), |value| value.get_name().to_owned())
+    }
+
+    /// Whether a puzzle is tried more than once.
+    pub(crate) fn tries_often(&self) -> bool {
+        self.rollouts > 1 || self.views > 1 || !self.also.is_empty()
     }
 
     /// Most segments on a puzzle.

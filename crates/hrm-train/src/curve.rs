@@ -135,7 +135,9 @@ pub fn segment_curve(
         puzzles: Vec::new(),
     };
     let mut done = 0;
-    for (rows, real) in set.batches(config.batch_size) {
+    // Padding beyond the last puzzle would be computed for nothing.
+    let batch_size = config.batch_size.min(limit.min(set.num_examples()).max(1));
+    for (rows, real) in set.batches(batch_size) {
         let real = real.min(limit - done);
         if real == 0 {
             break;
@@ -178,7 +180,7 @@ pub fn segment_curve(
             let values = table.try_into_vec_as::<f32>().map_err(TrainError::device)?;
             *elapsed += start.elapsed();
             let at = |column: usize, row: usize| {
-                let value = values.get(column * config.batch_size + row);
+                let value = values.get(column * batch_size + row);
                 value.copied().unwrap_or_default()
             };
             for (row, puzzle) in puzzles.iter_mut().enumerate() {

@@ -21,7 +21,7 @@ use crate::Outcome;
 use crate::arguments::Cell;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
-use crate::files::{check_free, write_folder};
+use crate::files::{check_folder, write_folder};
 use crate::puzzles;
 
 /// Principal components that are told.
@@ -163,8 +163,11 @@ struct Line<'a> {
     files: Vec<String>,
 }
 
+/// The file that every analysis has.
+const MARK: &str = "analysis.json";
+
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    check_free(&args.out, args.force)?;
+    check_folder(&args.out, args.force, MARK)?;
     let device = device::choose(args.device.as_deref())?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let looked_at = args.cell.map(|cell| position(cell, &loaded)).transpose()?;
@@ -213,10 +216,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         attention,
     };
     let mut files = Vec::new();
-    write_folder(&args.out, args.force, |dir| {
+    write_folder(&args.out, args.force, MARK, |dir| {
         let text = serde_json::to_vec(&analysis)?;
-        std::fs::write(dir.join("analysis.json"), text)?;
-        files.push("analysis.json".to_owned());
+        std::fs::write(dir.join(MARK), text)?;
+        files.push(MARK.to_owned());
         #[cfg(feature = "draw")]
         if let Some(first) = puzzles.first() {
             let board = plot::Board {

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Which split.
     #[arg(long, default_value = "test", value_name = "NAME")]
     split: String,
-    /// The first N examples only.
+    /// At most N examples, of as many original puzzles as can be.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Which weights of the checkpoint.
@@ -129,7 +129,7 @@ struct Judged {
 /// The puzzles to evaluate on.
 struct Asked<'a> {
     set: &'a PuzzleSet,
-    /// The first so many examples.
+    /// Its examples.
     total: usize,
 }
 
@@ -144,8 +144,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             names => format!("--split: {} has {}", args.data.display(), names.join(", ")),
         })?;
     check_data(&loaded.model.config().sizes(), &set)?;
+    let set = set.limited(args.limit.unwrap_or(usize::MAX));
     let asked = Asked {
-        total: args.limit.unwrap_or(usize::MAX).min(set.num_examples()),
+        total: set.num_examples(),
         set: &set,
     };
     if asked.total == 0 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args as Arguments;
 use hrm::core::store::export;
 use hrm::device;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::checkpoint::{Weights, load};
 use crate::console::Console;
-use crate::files::check_free;
+use crate::files::check_file;
 
 /// Write the weights of a run under the official names, as a safetensors file that PyTorch programs and `hrm import` load.
 #[derive(Debug, Arguments)]
@@ -44,13 +44,7 @@ struct Line<'a> {
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    check_free(&args.out, args.force)?;
-    if args.out.is_dir() {
-        bail!(
-            "{} is a folder; expected the name of a file",
-            args.out.display()
-        );
-    }
+    check_file(&args.out, args.force)?;
     let device = device::choose(None)?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let segments = usize::try_from(loaded.info.config.act.max_segments).unwrap_or(usize::MAX);

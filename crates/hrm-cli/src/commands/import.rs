@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::{check_free, write_folder};
+use crate::files::{check_folder, write_folder};
 
 /// Make a run of a checkpoint of the reference programs, or of an export.
 #[derive(Debug, Arguments)]
@@ -73,10 +73,13 @@ pub(super) struct Settings {
     force: bool,
 }
 
+/// The file that every run has.
+const MARK: &str = "config.json";
+
 impl Settings {
     /// Refuses a folder that is there already, before any work.
     pub(super) fn check_out(&self) -> Result<()> {
-        check_free(&self.out, self.force)
+        check_folder(&self.out, self.force, MARK)
     }
 }
 
@@ -165,7 +168,7 @@ pub(super) fn import_file(
         config: train,
     };
     let mut checkpoint = PathBuf::new();
-    write_folder(&settings.out, settings.force, |dir| {
+    write_folder(&settings.out, settings.force, MARK, |dir| {
         let written = Run::import(dir, &run_file, &model, Task::Other)?;
         let within = written.strip_prefix(dir).unwrap_or(&written);
         checkpoint = settings.out.join(within);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::{check_free, write_file};
+use crate::files::{check_file, write_file};
 
 /// Points of a curve beyond which the values are also drawn averaged.
 const SMOOTHED: usize = 60;
@@ -134,7 +134,7 @@ const PANELS: [Panel; 5] = [
 ];
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    check_free(&args.out, args.force)?;
+    check_file(&args.out, args.force)?;
     let mut read_runs = Vec::with_capacity(args.runs.len());
     for run in &args.runs {
         read_runs.push(read(run)?);
@@ -200,6 +200,9 @@ fn read(run: &Path) -> Result<Curves> {
             _ => {}
         }
     }
+    // A run that has gone back keeps the line of its best evaluation, before earlier steps.
+    curves.evaluations.sort_by_key(|&(step, _)| step);
+    curves.evaluations.dedup_by_key(|&mut (step, _)| step);
     if curves.reports.is_empty() {
         bail!(
             "{}: expected at least one report of a step, found none",

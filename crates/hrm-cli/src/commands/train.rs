@@ -249,7 +249,7 @@ impl FaultLine<'_> {
         } = self.fault;
         let remedy = match remedy {
             Some(Remedy::LowerRate) => format!("learning rates are {rate} of the plan"),
-            Some(Remedy::SkipBatch) => "the batches since then are skipped".to_owned(),
+            Some(Remedy::SkipBatch) => "the batches since the last good report are skipped, or all since then where that has not helped".to_owned(),
             None => "gave up".to_owned(),
         };
         format!(
@@ -505,10 +505,10 @@ fn check_run(out: &Path) -> Result<()> {
     let checkpoints = names(&out.join("checkpoints"))?;
     let mut checkpoints = checkpoints.iter().map(Option::as_deref);
     let all_known = checkpoints.all(|name| name.is_some_and(is_checkpoint));
-    if !found.is_empty() && !(is_start && all_known) {
-        bail!(refused());
+    match found.is_empty() || (is_start && all_known) {
+        true => Ok(()),
+        false => bail!(refused()),
     }
-    Ok(())
 }
 
 /// Removes the files of the run in a folder that is to be used anew; whatever else is in it stays.
@@ -613,7 +613,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     let mut watchers = watch.open(&run, console)?;
     let mut said = Ok(());
     let trained = run.train_with(|event| {
-        said = match event {
+        let heard = match event {
             RunEvent::Step(report) => {
                 watchers.step(report.step);
                 report.metrics.as_ref().map_or(Ok(()), |metrics| {
@@ -626,7 +626,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
                         });
                     }
                     watchers.scalars(step.step, &step.values())?;
-                    console.object(&step)
+                    console.event(&step)
                 })
             }
             RunEvent::Evaluation { step, found, best } => {
@@ -634,15 +634,18 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
                 watchers.aside(|| console.note(line.describe()));
                 watchers
                     .scalars(step, &line.values())
-                    .and_then(|()| console.object(&line))
+                    .and_then(|()| console.event(&line))
             }
             RunEvent::Fault { step, fault } => {
                 let line = FaultLine { step, fault };
                 watchers.aside(|| console.problem(line.describe()));
-                watchers.back_to(step).and_then(|()| console.object(&line))
+                watchers.back_to(step).and_then(|()| console.event(&line))
             }
             _ => Ok(()),
         };
+        if said.is_ok() {
+            said = heard;
+        }
         said.is_ok() && !stop.load(Ordering::Relaxed) && !watchers.wants_to_stop()
     });
     watchers.close();

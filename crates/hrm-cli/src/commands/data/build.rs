@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::arguments::Shape;
 use crate::console::Console;
-use crate::files::{check_free, source, write_folder};
+use crate::files::{check_folder, source, write_folder};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -171,9 +171,12 @@ pub(crate) fn run(command: &Command, console: &Console) -> Result<Outcome> {
     }
 }
 
+/// The file that every data folder has.
+const MARK: &str = "identifiers.json";
+
 fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
     let build = &args.build;
-    check_free(&build.out, build.force)?;
+    check_folder(&build.out, build.force, MARK)?;
     let size = args.size.map(SudokuSize::try_from).transpose()?;
     let puzzles = sudoku::read_csv(&build.input, size)?;
     let Some(size) = puzzles.first().map(sudoku::Puzzle::size) else {
@@ -200,7 +203,7 @@ fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
 
 fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
     let build = &args.build;
-    check_free(&build.out, build.force)?;
+    check_folder(&build.out, build.force, MARK)?;
     let shape = args.size.map(|size| (size.height, size.width));
     let puzzles = maze::read_csv(&build.input, shape)?;
     let Some(first) = puzzles.first().map(MazePuzzle::maze) else {
@@ -327,7 +330,7 @@ impl Build {
         let test = test.with_provenance(provenance(self.test.as_deref().unwrap_or(&self.input))?);
         let spinner = console.spinner("writing");
         let mut examples = train.num_examples();
-        write_folder(&self.out, self.force, |dir| {
+        write_folder(&self.out, self.force, MARK, |dir| {
             match self.materialize {
                 Some(copies) => {
                     examples = train.save_materialized(dir, "train", copies, self.seed)?;
@@ -377,7 +380,7 @@ fn report(
 }
 
 fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
-    check_free(&args.out, args.force)?;
+    check_folder(&args.out, args.force, MARK)?;
     let spinner = console.spinner("reading tasks");
     let input = read_arc(&args.input, args.solutions.as_deref())?;
     let other = args
@@ -434,7 +437,7 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
     };
     let train = sets.train.with_provenance(provenance.clone());
     let test = sets.test.with_provenance(provenance);
-    write_folder(&args.out, args.force, |dir| {
+    write_folder(&args.out, args.force, MARK, |dir| {
         for (set, split) in [(&train, "train"), (&test, "test")] {
             match (set.num_examples(), args.materialize) {
                 (0, _) => {}

@@ -59,7 +59,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     use hrm::data::hub::{DownloadConfig, Placed, Progress, Published};
     use serde::Serialize;
 
-    use crate::files::{beside, check_free, write_folder};
+    use crate::files::{beside, check_folder, write_folder};
+
+    /// The file that every downloaded set has.
+    const MARK: &str = "download.json";
 
     #[derive(Serialize)]
     #[serde(tag = "type", rename = "downloaded")]
@@ -72,7 +75,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let set = Published::by_name(&args.set)
         .with_context(|| format!("expected one of {}, found {}", NAMES.join(", "), args.set))?;
     let out = args.out.clone().unwrap_or_else(|| set.name().into());
-    check_free(&out, args.force)?;
+    check_folder(&out, args.force, MARK)?;
     console.note(format_args!(
         "{} of {}: licence {}",
         set.name(),
@@ -108,7 +111,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         }
     };
     let mut placed = None;
-    write_folder(&out, args.force, |to| {
+    write_folder(&out, args.force, MARK, |to| {
         placed = Some(download.place(to)?);
         Ok(())
     })?;

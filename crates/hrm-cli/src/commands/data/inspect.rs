@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::console::Console;
 #[cfg(feature = "draw")]
-use crate::files::{check_free, write_file};
+use crate::files::{check_file, write_file};
 use crate::grid::Drawing;
 
 #[derive(Debug, Arguments)]
@@ -67,7 +67,7 @@ struct Line<'a> {
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     #[cfg(feature = "draw")]
     if let Some(path) = &args.png {
-        check_free(path, args.force)?;
+        check_file(path, args.force)?;
     }
     let limit = args.limit.unwrap_or(usize::MAX);
     let spinner = console.spinner("looking");
@@ -96,14 +96,17 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     #[cfg(feature = "draw")]
     if let Some(path) = &args.png {
-        picture(args, arc.as_deref(), &report, path)?;
+        picture(args, arc.as_deref(), &report, path, console)?;
     }
     let wrong = |split: &SplitReport| {
         let sudoku = split
             .sudoku
             .as_ref()
             .is_some_and(|found| found.right < split.labelled);
-        let maze = split.maze.as_ref().is_some_and(|found| found.invalid > 0);
+        let maze = split
+            .maze
+            .as_ref()
+            .is_some_and(|found| found.valid + found.invalid > 0);
         sudoku || maze
     };
     if report.splits.iter().any(wrong) || !report.shared.is_empty() {
@@ -188,14 +191,21 @@ fn examples(
 
 /// Draws the first puzzles of all splits, with their answers, into a picture.
 #[cfg(feature = "draw")]
-fn picture(args: &Args, arc: Option<&Splits>, report: &Report, path: &Path) -> Result<()> {
+fn picture(
+    args: &Args,
+    arc: Option<&Splits>,
+    report: &Report,
+    path: &Path,
+    console: &Console,
+) -> Result<()> {
     let mut tiles = Vec::new();
     for split in &report.splits {
         let Some(set) = examples(args, arc, &report.task, split)? else {
-            bail!(
+            console.note(format_args!(
                 "{}: a file with wrong answers is not drawn; the report names them",
                 args.path.display()
-            );
+            ));
+            return Ok(());
         };
         for index in 0..args.png_count.min(split.examined).min(set.num_examples()) {
             let example = set.example(index);

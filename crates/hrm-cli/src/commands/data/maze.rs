@@ -12,7 +12,7 @@ use super::Generated;
 use crate::Outcome;
 use crate::arguments::Shape;
 use crate::console::Console;
-use crate::files::{check_free, write_file};
+use crate::files::write_file;
 
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let start = Instant::now();
-    check_free(&args.out, args.force)?;
+    super::check_out(&args.out, args.force, console)?;
     let &[low, high] = args.walls.as_slice() else {
         bail!(
             "--walls: expected two probabilities, found {}",

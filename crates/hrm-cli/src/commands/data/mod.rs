@@ -6,11 +6,14 @@ mod inspect;
 mod maze;
 mod sudoku;
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use crate::Outcome;
 use crate::console::Console;
+use crate::files::check_file;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -52,6 +55,14 @@ pub(crate) fn run(command: &Command, console: &Console) -> Result<Outcome> {
     }
 }
 
+/// Refuses what can't be written before anything is made: with JSON on stdout there is no room for puzzles.
+fn check_out(out: &Path, force: bool, console: &Console) -> Result<()> {
+    if console.is_json() && out == Path::new("-") {
+        bail!("--out - writes puzzles to stdout, and so does --json; expected one of the two");
+    }
+    check_file(out, force)
+}
+
 /// What a generator has made.
 #[derive(serde::Serialize)]
 #[serde(tag = "type", rename = "generated")]
@@ -59,6 +70,6 @@ struct Generated<'a> {
     task: &'a str,
     count: usize,
     seed: u64,
-    out: &'a std::path::Path,
+    out: &'a Path,
     seconds: f64,
 }

@@ -11,7 +11,7 @@ use super::Generated;
 use crate::Outcome;
 use crate::arguments::Span;
 use crate::console::Console;
-use crate::files::{check_free, write_file};
+use crate::files::write_file;
 
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let start = Instant::now();
-    check_free(&args.out, args.force)?;
+    super::check_out(&args.out, args.force, console)?;
     let mut generator = sudoku::Generator::new(SudokuSize::try_from(args.size)?);
     if let Some(clues) = &args.clues {
         generator = generator
@@ -125,7 +125,7 @@ pub(crate) struct DrawArgs {
 
 pub(crate) fn draw(args: &DrawArgs, console: &Console) -> Result<Outcome> {
     let start = Instant::now();
-    check_free(&args.out, args.force)?;
+    super::check_out(&args.out, args.force, console)?;
     let like = sudoku::read_csv(&args.like, None)?;
     let size = like.first().map(sudoku::Puzzle::size);
     let read = |files: &[PathBuf]| -> Result<Vec<sudoku::Puzzle>> {

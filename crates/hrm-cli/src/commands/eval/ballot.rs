@@ -9,7 +9,7 @@ use hrm::prelude::*;
 use serde::Serialize;
 
 use super::Asked;
-use crate::files::{check_free, write_file};
+use crate::files::{check_file, write_file};
 
 /// Answers allowed, for pass@K.
 const ALLOWED: [usize; 6] = [1, 2, 5, 10, 100, 1000];
@@ -19,11 +19,11 @@ const ALLOWED: [usize; 6] = [1, 2, 5, 10, 100, 1000];
 #[command(next_help_heading = "ARC")]
 pub(super) struct BallotOptions {
     /// Writes the two best answers to every test as Kaggle wants them, usually `submission.json`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "curve")]
     submission: Option<PathBuf>,
     /// Draws the first tests with demonstrations of their task, the answer and the truth into a PNG file.
     #[cfg(feature = "draw")]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "curve")]
     png: Option<PathBuf>,
 }
 
@@ -31,7 +31,7 @@ impl BallotOptions {
     /// Refuses what can't be met before anything is computed.
     pub(super) fn check(&self, force: bool) -> Result<()> {
         for path in self.files() {
-            check_free(path, force)?;
+            check_file(path, force)?;
         }
         Ok(())
     }

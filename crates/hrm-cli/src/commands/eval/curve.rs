@@ -122,7 +122,7 @@ impl CurveOptions {
         }
         #[cfg(feature = "draw")]
         if let Some(path) = &self.plot {
-            crate::files::check_free(path, force)?;
+            crate::files::check_file(path, force)?;
         }
         #[cfg(not(feature = "draw"))]
         let _ = force;
@@ -161,9 +161,19 @@ pub(super) fn run(
     asked: &Asked<'_>,
     console: &Console,
 ) -> Result<Outcome> {
-    let ratings = Ratings::new(&args.curve, loaded, asked)?;
     let mut parts = args.curve.curve.clone().unwrap_or_default();
     parts.dedup();
+    match (parts.as_slice(), args.think.halt) {
+        ([Part::Segments], _) if args.think.tries_often() => bail!(
+            "--curve=segments lets each puzzle think once; --also, --rollouts and --views are for the curves \
+             `halting` and `rollouts`"
+        ),
+        ([Part::Halting], Some(Halt(HaltRule::Fixed))) => {
+            bail!("--curve=halting: expected a rule that halts, found --halt fixed")
+        }
+        _ => {}
+    }
+    let ratings = Ratings::new(&args.curve, loaded, asked)?;
     let mut points = Vec::new();
     for part in parts {
         let found = match part {
