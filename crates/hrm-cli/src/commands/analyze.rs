@@ -77,7 +77,7 @@ pub(crate) struct Args {
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Write over a folder that is there.
+    /// Writes over a folder of the same kind that is there.
     #[arg(long)]
     force: bool,
 }

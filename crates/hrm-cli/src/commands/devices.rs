@@ -17,7 +17,7 @@ use crate::console::Console;
 Example:
   hrm devices
   hrm devices --json
-  cargo install hrm-cli --no-default-features --features vulkan")]
+  HRM_DEVICE=cuda:0 hrm eval --checkpoint run --data sudoku4")]
 pub(crate) struct Args {}
 
 #[derive(Serialize)]

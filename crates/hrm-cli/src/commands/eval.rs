@@ -25,7 +25,7 @@ use crate::think::{Think, is_verifiable};
 
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
-Example: as the reference evaluates, with a stop as soon as the model thinks it is right, and accuracy against compute
+Example: as the reference evaluates; until the model thinks it is right; accuracy against compute
   hrm eval --checkpoint run --data sudoku6
   hrm eval --checkpoint run --data sudoku6 --halt q-halt --segments 32 --json
   hrm eval --checkpoint run --data sudoku6 --curve --plot curve.png
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// What computes; HRM_DEVICE where it is not given.
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// Write over files that are there.
+    /// Writes over files that are there.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -25,8 +25,8 @@ Example:
   hrm eval --checkpoint sudoku-extreme --data data
   hrm train --resume sudoku-extreme --data data --steps 1000
 
-The shapes of the tensors tell most of the configuration; the rest comes from the options, --config, --preset and the file's own
-metadata, in this order. Nothing in a pickle is executed.")]
+The shapes of the tensors tell most of the configuration; the rest comes from the options, --config, --preset and the file's \
+own metadata, in this order. Nothing in a pickle is executed.")]
 pub(crate) struct Args {
     /// A torch checkpoint (a state dict) or a safetensors file, of any name.
     #[arg(value_name = "CHECKPOINT")]
@@ -68,7 +68,7 @@ pub(super) struct Settings {
     /// The puzzle table: all rows, the first N, N with the mean row as the new ones, or N of zeros.
     #[arg(long, value_name = "keep|cut:N|grow:N|reset:N", default_value = "keep")]
     puzzle_table: TableChange,
-    /// Writes over a folder that is there.
+    /// Writes over a folder of the same kind that is there.
     #[arg(long)]
     force: bool,
 }

@@ -33,6 +33,12 @@ pub(crate) struct Args {
 
 /// Make a run again of a packed one.
 #[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  hrm unpack packed --out run2
+  hrm train --resume run2 --data sudoku
+
+A part that is missing or damaged is an error that names it.")]
 pub(crate) struct UnpackArgs {
     /// Folder that `hrm pack` wrote.
     #[arg(value_name = "DIR")]

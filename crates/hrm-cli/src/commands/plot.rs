@@ -23,8 +23,8 @@ Example:
   hrm plot run --out curves.png
   hrm plot runs/seed-1 runs/seed-2 runs/seed-3 --out curves.png --force
 
-Curves are of the training puzzles. Of a run that evaluates, those of the held-out puzzles stand beside them, the exact accuracy
-with its 95% interval.")]
+Curves are of the training puzzles. Of a run that evaluates, those of the held-out puzzles stand beside them, \
+the exact accuracy with its 95% interval.")]
 pub(crate) struct Args {
     /// Run folders.
     #[arg(required = true, value_name = "RUN")]
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Headline of the picture.
     #[arg(long, default_value = "", hide_default_value = true)]
     title: String,
-    /// Writes over the file where it is there.
+    /// Writes over a file that is there.
     #[arg(long)]
     force: bool,
 }

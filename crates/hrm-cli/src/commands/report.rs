@@ -19,10 +19,12 @@ Example: three seeds of a recipe, as a table in Markdown
   hrm report seed1 seed2 seed3
   hrm report runs/* --json
 
-Runs of equal preset, data and configuration but for the seed are one line. A spread is the standard deviation over the runs
-(of n - 1) and the range. Of runs that evaluate, the accuracies on the held-out puzzles are told; those of the training are of
-the last report in `metrics.jsonl` in which a puzzle was finished. A configuration is told by its preset, and by the fields in which
-it differs from the first of the same preset; the data, where they are not those of the first line.")]
+Runs of equal preset, data and configuration but for the seed are one line. A spread is the standard deviation over the runs \
+(of n - 1) and the range. Of runs that evaluate, the accuracies on the held-out puzzles are told; those of the training are of \
+the last report in `metrics.jsonl` in which a puzzle was finished.
+
+A configuration is told by its preset and by the fields in which it differs from the first of the same preset; the data are told \
+where they are not those of the first line.")]
 pub(crate) struct Args {
     /// Run folders.
     #[arg(required = true, value_name = "RUN")]

@@ -27,14 +27,16 @@ const MAX_GUESSES: u64 = 100_000;
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
-  hrm solve --checkpoint run '53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79'
+  hrm solve --checkpoint run '.4.....12...2...5.....3...4..56.531.'
   hrm solve --checkpoint run --file puzzles.csv --json --halt verified --segments 64
   head -n 3 puzzles.txt | hrm solve --checkpoint run --trace -
   hrm solve --checkpoint run --gif thinking.gif --png thinking.png '123. 4..1 3.1. .1..'
 
-A puzzle is one line of as many characters as it has cells (`.` or 0 blank; mazes of `# SG`), or a grid over several lines;
-CSV files are told by their column `question`. ARC and other tasks are token numbers. Exit code 1 means that an answer
-breaks the rules or was withheld, 2 that a puzzle could not be read.")]
+A puzzle is one line of as many characters as it has cells (`.` or 0 blank; mazes of `# SG`), or a grid over several lines; \
+CSV files are told by their column `question`. ARC and other tasks are token numbers.
+
+Exit code 1 means that an answer breaks the rules or was withheld, 2 that a puzzle could not be read; the others are solved \
+all the same.")]
 pub(crate) struct Args {
     /// Run folder (its last checkpoint) or checkpoint file.
     #[arg(long, value_name = "RUN|FILE")]
@@ -65,7 +67,7 @@ pub(crate) struct Args {
     #[cfg(feature = "draw")]
     #[arg(long, default_value_t = 800, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=60_000))]
     frame: u64,
-    /// Writes over pictures that are there.
+    /// Writes over files that are there.
     #[cfg(feature = "draw")]
     #[arg(long)]
     force: bool,

@@ -25,13 +25,16 @@ use crate::watch::Watch;
 #[command(after_help = "\
 Example:
   hrm train --preset trm-small --data sudoku6 --out run --steps 2000 --seed 1
-  hrm train --preset hrm-sudoku-1k --data sudoku-extreme --out run --device cuda:0 --set accumulate=8
+  hrm train --preset hrm-sudoku-1k --data 1k --out run --device cuda:0 --set accumulate=8
   hrm train --resume run --steps 4000
   hrm train --resume run --set optimizer.lr=1e-5 --allow-change optimizer.lr
-  hrm train --init run --freeze all-but-puzzles --puzzle-table reset --data others --out tuned --steps 500
+  hrm train --init run --freeze levels --puzzle-table grow --data others --out tuned --steps 500
 
 A recipe of the papers counts epochs: its steps follow from the batch and the data as they are after --set.
-A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C writes a checkpoint first; a second one ends at once.
+
+A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C ends it after the step at hand with a checkpoint; a second \
+Ctrl-C ends at once.
+
 `hrm presets` lists the recipes, `hrm presets NAME --data DIR` all keys that --set takes.")]
 pub(crate) struct Args {
     /// Recipe to start from.
@@ -91,7 +94,7 @@ pub(crate) struct Args {
     /// Steps between two evaluations, on the split `test` or a share of the training data (`--set eval_hold_out=0.1`).
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     eval_every: Option<u64>,
-    /// Starts anew in a folder that holds a run, or a start that was cut off; what no run has written stays.
+    /// Writes over a run that is there, or a start that was cut off; files that no run has written stay.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     #[command(flatten)]

@@ -83,7 +83,7 @@ struct Build {
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Write over a folder that is there.
+    /// Writes over a folder of the same kind that is there.
     #[arg(long)]
     force: bool,
 }
@@ -91,8 +91,8 @@ struct Build {
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example: demonstrations of both sets train, the tests of the evaluation set are for the test split
-  hrm data build arc --input arc/data/training --test arc/data/evaluation --num-aug 1000 --out arc-1
-  hrm data build arc --input training_challenges.json --solutions training_solutions.json --out arc")]
+  hrm data build arc --input arc/data/training --test arc/data/evaluation --out arc-1
+  hrm data build arc --input challenges.json --solutions solutions.json --out arc")]
 pub(crate) struct ArcArgs {
     /// Folder with a JSON file per task (or folders of these), or Kaggle's challenges. Without --test its tests are the
     /// test split; with it they train.
@@ -119,7 +119,7 @@ pub(crate) struct ArcArgs {
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Write over a folder that is there.
+    /// Writes over a folder of the same kind that is there.
     #[arg(long)]
     force: bool,
 }

@@ -23,8 +23,8 @@ const NAMES: [&str; 5] = [
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
-  hrm data download sudoku-extreme --out sudoku-extreme
-  hrm data build sudoku --input sudoku-extreme/train.csv --train-count 1000 --test sudoku-extreme/test.csv --out sudoku-1k
+  hrm data download sudoku-extreme --out raw
+  hrm data build sudoku --input raw/train.csv --test raw/test.csv --train-count 1000 --out 1k
 
 HF_ENDPOINT names another hub, HRM_GITHUB_ENDPOINT another place of GitHub's archives.")]
 #[cfg_attr(not(feature = "hub"), allow(dead_code))]
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// SHA-256 that the archive of an ARC set must have (the hub announces the checksums of its files).
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
-    /// Write over a folder that is there.
+    /// Writes over a folder of the same kind that is there.
     #[arg(long)]
     force: bool,
 }

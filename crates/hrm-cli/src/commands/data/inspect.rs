@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[cfg(feature = "draw")]
     #[arg(long, default_value_t = 6, value_name = "N", requires = "png")]
     png_count: usize,
-    /// Writes over the picture where it is there.
+    /// Writes over a file that is there.
     #[cfg(feature = "draw")]
     #[arg(long, requires = "png")]
     force: bool,

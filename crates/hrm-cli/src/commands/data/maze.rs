@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// CSV file to write (`source,question,answer,rating`, the rating being the cells on the path); `-` for stdout.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Write over a file that is there.
+    /// Writes over a file that is there.
     #[arg(long)]
     force: bool,
 }

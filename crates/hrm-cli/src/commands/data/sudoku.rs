@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// CSV file to write (`source,question,answer,rating`); `-` for stdout.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Write over a file that is there.
+    /// Writes over a file that is there.
     #[arg(long)]
     force: bool,
 }
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example: 2,000 puzzles with the ratings of the training file, to test on
-  hrm data sudoku draw --input a.csv --input b.csv --like train.csv --count 2000 --seed 1 --out test.csv
+  hrm data sudoku draw --input a.csv --input b.csv --like train.csv --count 2000 --out test.csv
   hrm data build sudoku --input train.csv --test test.csv --out sudoku")]
 pub(crate) struct DrawArgs {
     /// CSV file to draw from; may be given several times.
@@ -118,7 +118,7 @@ pub(crate) struct DrawArgs {
     /// CSV file to write (`source,question,answer,rating`); `-` for stdout.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Write over a file that is there.
+    /// Writes over a file that is there.
     #[arg(long)]
     force: bool,
 }
