@@ -1,5 +1,5 @@
 //! The Hierarchical Reasoning Model (HRM) and its successor TRM in pure Rust on [Burn](https://burn.dev): train, evaluate and
-//! solve puzzles on the CPU or any GPU.
+//! solve puzzles on the CPU or a GPU.
 //!
 //! A model is made, trained ten steps on generated 4x4 Sudokus, and asked for the solution of another (a real training makes
 //! some hundred steps; `cargo run --release --example sudoku` does one):
@@ -37,7 +37,11 @@
 //! # Features
 //!
 //! One per backend: `flex` (the default, pure Rust on the CPU), `cuda`, `cuda-nvrtc` (kernels compiled by the toolkit's NVRTC),
-//! `metal`, `rocm`, `vulkan`, `wgpu`. Several can be built in; [`device::parse`] chooses at run time. `draw` adds pictures.
+//! `metal`, `rocm`, `vulkan`, `wgpu`. Several can be built in; [`device::parse`] chooses at run time. `persistence` keeps compiled
+//! GPU kernels for the next process.
+//!
+//! `store` adds checkpoints of the reference programs (`core::store`), `draw` pictures, `hub` downloads from the Hugging Face hub
+//! and of the published data sets (`data::hub`).
 #![warn(missing_docs)]
 
 pub mod bench;
