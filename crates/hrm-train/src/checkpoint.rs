@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use hrm_act::{Batch, Carry, MetricSums};
+use hrm_core::ops::IGNORED_LABEL;
 use hrm_core::{ComputeType, Hrm, LatentState, Weight};
 use hrm_data::{PuzzleSet, SamplerState, Task};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
@@ -270,7 +272,7 @@ impl Trainer {
             ..
         } = checkpoint.info;
         config.validate()?;
-        let fresh = Hrm::new(&config.model, config.seed, &device.clone().autodiff())?;
+        let fresh = tensors.fresh_model(&config, &device.clone().autodiff())?;
         let weights = fresh.weights();
         let model = tensors.load_model(fresh, "model")?;
         let dense = |weight: &&Weight| config.freeze.trains(&weight.name, weight.role);
@@ -538,13 +540,13 @@ impl Checkpoint {
         let plain = device.clone().without_autodiff();
         let config = &self.info.config;
         config.validate()?;
-        let fresh = Hrm::new(&config.model, config.seed, &plain)?;
         let freeze = config.freeze;
         let averaged = config.ema.is_some() && kind == WeightKind::Ema && self.info.step > 0;
         let mut tensors = Tensors {
             path: &self.path,
             tensors: self.tensors,
         };
+        let fresh = tensors.fresh_model(config, &plain)?;
         let model = tensors.load_model(fresh, "model")?;
         if !averaged {
             return Ok(model);
@@ -575,6 +577,34 @@ struct Tensors<'a> {
 }
 
 impl Tensors<'_> {
+    fn bad(&self, reason: String) -> TrainError {
+        TrainError::BadCheckpoint {
+            path: self.path.to_owned(),
+            reason,
+        }
+    }
+
+    /// The model that the configuration describes, once the file is known to hold as much.
+    fn fresh_model(&self, config: &TrainConfig, device: &Device) -> Result<Hrm, TrainError> {
+        let model = &config.model;
+        let table = model.puzzle_embedding.map_or(0, |puzzle| puzzle.dim);
+        let expected =
+            model.num_parameters() + model.num_puzzle_ids * table + 2 * model.hidden_size;
+        let weights = self
+            .tensors
+            .iter()
+            .filter(|(name, _)| name.starts_with("model/"));
+        let found: usize = weights
+            .map(|(_, data)| data.shape().iter().product::<usize>())
+            .sum();
+        if found != expected {
+            return Err(self.bad(format!(
+                "it holds {found} weights, expected the {expected} of its configuration"
+            )));
+        }
+        Ok(Hrm::new(model, config.seed, device)?)
+    }
+
     fn take<const D: usize>(
         &mut self,
         name: &str,
@@ -603,24 +633,52 @@ impl Tensors<'_> {
         Ok(reshaped(data, &count))
     }
 
+    /// In the type wanted, whatever the file has.
+    fn float_as<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor<D>, TrainError> {
+        let mut data = self.take(name, shape, false)?;
+        if data.dtype() != dtype {
+            data = data.convert_dtype(dtype);
+        }
+        Ok(Tensor::from_data(data, (device, dtype)))
+    }
+
+    /// In f32, as weights, averages and moments are: a compact checkpoint has them rounded.
     fn float<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
         device: &Device,
     ) -> Result<Tensor<D>, TrainError> {
-        let data = self.take(name, shape, false)?;
-        let dtype = data.dtype();
-        Ok(Tensor::from_data(data, (device, dtype)))
+        self.float_as(name, shape, DType::F32, device)
     }
 
+    /// Every value must be one of `allowed`, or `IGNORED_LABEL` of the labels: a device is not asked for a row that isn't there.
     fn int<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
+        allowed: Range<usize>,
         device: &Device,
     ) -> Result<Tensor<D, Int>, TrainError> {
-        Ok(Tensor::from_data(self.take(name, shape, true)?, device))
+        let data = self.take(name, shape, true)?;
+        let fits = |value: i64| {
+            let ignored = name == "carry/labels" && value == IGNORED_LABEL;
+            ignored || usize::try_from(value).is_ok_and(|value| allowed.contains(&value))
+        };
+        if let Some(value) = data.iter::<i64>().find(|&value| !fits(value)) {
+            return Err(self.bad(format!(
+                "tensor `{name}` has a value of {value}, expected {} to {}",
+                allowed.start,
+                allowed.end.saturating_sub(1)
+            )));
+        }
+        Ok(Tensor::from_data(data, device))
     }
 
     fn load_model(&mut self, model: Hrm, prefix: &str) -> Result<Hrm, TrainError> {
@@ -647,25 +705,21 @@ impl Tensors<'_> {
             ComputeType::Bf16 => DType::BF16,
             ComputeType::F16 => DType::F16,
         };
-        let mut state = |name: &str| -> Result<Tensor<3>, TrainError> {
-            let mut data = self.take(name, states, false)?;
-            if data.dtype() != dtype {
-                data = data.convert_dtype(dtype);
-            }
-            Ok(Tensor::from_data(data, (device, dtype)))
-        };
+        let (tokens, ids) = (0..config.model.vocab_size, 0..config.model.num_puzzle_ids);
+        // Of a run that thought longer before it was resumed, too.
+        let segments = 0..i32::MAX as usize;
         Ok(Carry {
             latent: LatentState {
-                z_h: state("carry/z_h")?,
-                z_l: state("carry/z_l")?,
+                z_h: self.float_as("carry/z_h", states, dtype, device)?,
+                z_l: self.float_as("carry/z_l", states, dtype, device)?,
             },
-            segment: self.int("carry/segment", [b], device)?,
-            halted: self.int("carry/halted", [b], device)?.bool(),
+            segment: self.int("carry/segment", [b], segments.clone(), device)?,
+            halted: self.int("carry/halted", [b], 0..2, device)?.bool(),
             batch: Batch {
-                inputs: self.int("carry/inputs", [b, s], device)?,
-                labels: self.int("carry/labels", [b, s], device)?,
-                puzzle_ids: self.int("carry/puzzle_ids", [b], device)?,
-                min_segments: self.int("carry/min_segments", [b], device)?,
+                inputs: self.int("carry/inputs", [b, s], tokens.clone(), device)?,
+                labels: self.int("carry/labels", [b, s], tokens, device)?,
+                puzzle_ids: self.int("carry/puzzle_ids", [b], ids, device)?,
+                min_segments: self.int("carry/min_segments", [b], segments, device)?,
             },
         })
     }
@@ -861,4 +915,79 @@ fn write_parts(
         folder.sync_all().map_err(io())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Preset;
+    use hrm_data::sudoku::{Generator, SudokuSize};
+
+    fn trained() -> (Checkpoint, Arc<PuzzleSet>) {
+        let puzzles = Generator::new(SudokuSize::Four).puzzles(8, 1).unwrap();
+        let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+        let mut config = Preset::by_name("trm-small").unwrap().config(&set);
+        config.model.hidden_size = 16;
+        config.model.num_heads = 2;
+        config.batch_size = 4;
+        let mut trainer = Trainer::new(config, set.clone(), &Device::flex()).unwrap();
+        trainer.step().unwrap();
+        let Snapshot { info, tensors } = trainer.snapshot().unwrap();
+        let path = "forged".into();
+        (
+            Checkpoint {
+                path,
+                info,
+                tensors,
+            },
+            set,
+        )
+    }
+
+    fn resumed(checkpoint: Checkpoint, set: &Arc<PuzzleSet>) -> Result<Trainer, TrainError> {
+        // As it is read from a file: whole, with its checksum.
+        let bytes = checkpoint.to_bytes().unwrap();
+        let checkpoint = Checkpoint::from_bytes(&bytes, Path::new("forged")).unwrap();
+        Trainer::resume(checkpoint, set.clone(), &Device::flex())
+    }
+
+    #[test]
+    fn a_configuration_of_more_weights_than_the_file_has_makes_no_model() {
+        let (mut checkpoint, set) = trained();
+        assert!(resumed(trained().0, &set).is_ok());
+        checkpoint.info.config.model.hidden_size = 1 << 16;
+        let error = resumed(checkpoint, &set).unwrap_err().to_string();
+        assert!(error.contains("weights, expected the"), "{error}");
+    }
+
+    #[test]
+    fn slots_with_what_the_model_has_no_row_for_are_refused() {
+        for (name, value) in [
+            ("carry/puzzle_ids", 1),
+            ("carry/inputs", 6),
+            ("carry/labels", -1),
+            ("carry/halted", 2),
+        ] {
+            let (mut checkpoint, set) = trained();
+            let data = checkpoint.tensors.get_mut(name).unwrap();
+            let shape = data.shape().clone();
+            let mut values: Vec<i32> = data.iter().collect();
+            values[1] = value;
+            *data = TensorData::new(values, shape);
+            let error = resumed(checkpoint, &set).unwrap_err().to_string();
+            assert!(
+                error.contains(name) && error.contains(&format!("a value of {value}, expected 0")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_compact_checkpoint_is_a_model_of_f32() {
+        let (checkpoint, _) = trained();
+        let model = checkpoint.compact().model(WeightKind::Ema, &Device::flex());
+        for weight in model.unwrap().weights() {
+            assert_eq!(weight.value.dtype(), DType::F32, "{}", weight.name);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a run is made of: the model, halting, optimizers, schedule, batch. Saved with the run, every field can be set by name.
 
 use hrm_act::ActConfig;
-use hrm_core::{Hrm, HrmConfig};
+use hrm_core::{ComputeType, Hrm, HrmConfig};
 use hrm_data::PuzzleSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -163,6 +163,12 @@ impl TrainConfig {
             "batch_size",
             "at most 1048576",
             self.batch_size.to_string(),
+        )?;
+        check(
+            self.model.compute != ComputeType::F16,
+            "model.compute",
+            "f32 or bf16 (f16, whose gradients vanish, is for inference)",
+            "f16".to_owned(),
         )?;
         at_least_one("accumulate", self.accumulate as u64)?;
         check(
