@@ -50,13 +50,13 @@ pub(crate) fn check_file(path: &Path, force: bool) -> Result<()> {
 
 /// Refuses a folder that is there, and with `force` one that doesn't hold `mark`, which every folder of its kind does.
 pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
+    check_free(path, force)?;
     if path.is_file() {
         bail!(
             "{} is a file; expected the name of a folder",
             path.display()
         );
     }
-    check_free(path, force)?;
     if check_free(path, false).is_err() && !path.join(mark).exists() {
         bail!(
             "{} holds no {mark}: it is no folder that this command writes, and --force doesn't take it; choose another name",
