@@ -413,15 +413,21 @@ pub fn parse(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
-/// The device that `HRM_DEVICE` names; without it flex, or where flex is not built in the first backend that is.
+/// The device that `HRM_DEVICE` names, of several the first; without it flex, or where flex is not built in the first backend
+/// that is.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn from_env() -> Result<Device, DeviceError> {
     match std::env::var(VARIABLE) {
-        Ok(name) if !name.is_empty() => parse(&name),
+        Ok(names) if !names.is_empty() => parse(first(&names)),
         _ => parse(Backend::default_built_in().unwrap_or(Backend::Flex).name()),
     }
+}
+
+/// The first device of a list that [`choose_several`] takes.
+fn first(names: &str) -> &str {
+    names.split(',').next().unwrap_or_default().trim()
 }
 
 /// The device of a name where one is given, else as [`from_env`].
@@ -547,6 +553,9 @@ mod tests {
         assert!(said("").contains("`` is no device"));
         #[cfg(not(feature = "cuda"))]
         assert!(said("cuda:0,cuda:1").contains("--features cuda"));
+        // What computes on one takes the first.
+        assert_eq!(first("cuda:0, cuda:1"), "cuda:0");
+        assert_eq!(first("flex"), "flex");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// Write the report as JSON, as docs/results/README.md defines it, anew after each row; of one device only.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
-    /// Overwrite that file.
+    /// Writes over a file that is there.
     #[arg(long)]
     force: bool,
     /// Time nothing and take what this report holds.
