@@ -22,7 +22,8 @@ import time
 
 import torch
 
-from model import Config, Model, fresh_weights
+import model
+from model import LINEAR, Config, Model, choose_linear, fresh_weights
 from training import Batch, GraphedTrainer, Rates, Trainer
 
 SUDOKU = dict(seq_len=81, vocab_size=11, num_puzzle_ids=1)
@@ -86,6 +87,8 @@ def batch_of(config: Config, size: int, device: torch.device) -> Batch:
 
 
 def train_call(config: Config, rates: Rates, size: int, device: torch.device, unit: str, graphs: bool):
+    if model.chosen_linear == "onednn-constant":
+        choose_linear("onednn")
     trainer = Trainer(config, rates, fresh_weights(config, 1, device), size, unit)
     batch = batch_of(config, size, device)
     stepper = GraphedTrainer(trainer, batch) if graphs else trainer
@@ -111,6 +114,8 @@ def segment_call(config: Config, size: int, device: torch.device, unit: str, gra
 
     # On a CPU the matrices are then packed once for its matrix library.
     inductor.freezing = unit == "step" and device.type == "cpu"
+    if inductor.freezing and model.chosen_linear == "onednn":
+        choose_linear("onednn-constant")
     weights = fresh_weights(config, 1, device)
     compiled = lambda f: torch.compile(f, dynamic=False, mode="reduce-overhead" if graphs else None)
     segment = Segment(config, weights, device, compiled if unit == "level" else lambda f: f).eval()
@@ -152,6 +157,16 @@ def matmul_rates(clock: Clock, computes: list[str], rows: list[tuple]) -> list[d
                 seconds = statistics.median(clock.seconds(lambda: a @ b))
             sweep.append(dict(m=m, k=k, n=n, compute=compute, ms=seconds * 1e3, gflops=2e-9 * m * k * n / seconds))
     return sweep
+
+
+def faster_linear(clock: Clock) -> str:
+    """PyTorch's own product or oneDNN's, whichever is faster here."""
+    x, weight = torch.randn(656, 512), torch.randn(3072, 512)
+    with torch.inference_mode():
+        seconds = {kind: min(clock.seconds(lambda: LINEAR[kind](x, weight))) for kind in ("torch", "onednn")}
+    for kind, best in seconds.items():
+        print(f"656 x 512 x 3072 by {kind}: {2e-9 * 656 * 512 * 3072 / best:.0f} GFLOP/s", file=sys.stderr)
+    return min(seconds, key=seconds.get)
 
 
 def machine(device: torch.device) -> dict:
@@ -198,6 +213,7 @@ def main() -> int:
     parser.add_argument("--rows", help="comma-separated; without it those that the project's targets name")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--unit", choices=["eager", "level", "step"], default="step", help="what torch.compile gets")
+    parser.add_argument("--linear", choices=["torch", "onednn"], help="what computes f32 products on a CPU; the faster one without it")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs")
     parser.add_argument("--no-matmuls", action="store_true", help="leave the sweep of matrix products out")
     parser.add_argument("--json", metavar="FILE")
@@ -215,10 +231,13 @@ def main() -> int:
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     clock = Clock(device, arguments.repeats)
+    of_f32 = device.type == "cpu" and all(compute == "f32" for *_, compute, _ in rows)
+    choose_linear(arguments.linear or (faster_linear(clock) if of_f32 else "torch"))
     computes = sorted({compute for *_, compute, _ in rows})
     results, failed = [], []
     report = {
-        "program": f"PyTorch twin, torch.compile {arguments.unit}{', CUDA graphs' if arguments.graphs else ''}",
+        "program": f"PyTorch twin, torch.compile {arguments.unit}"
+        f"{', CUDA graphs' if arguments.graphs else ''}{f', products by {model.chosen_linear}' if of_f32 else ''}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "machine": machine(device), "device": str(device),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

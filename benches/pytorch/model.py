@@ -141,9 +141,56 @@ def rms_norm(x: Tensor, dim: int = -1) -> Tensor:
     return (wide * torch.rsqrt(wide.square().mean(dim, keepdim=True) + 1e-5)).to(x.dtype)
 
 
+def onednn_constant(x: Tensor, weight: Tensor) -> Tensor:
+    """`x · weightᵀ` of f32 by oneDNN on a CPU. PyTorch itself takes MKL for it, which runs at half the rate on AMD's processors. The
+    compiler takes this for constant weights only, and packs them."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+
+
+@torch.library.custom_op("twin::onednn_product", mutates_args=())
+def onednn_product(x: Tensor, weight: Tensor) -> Tensor:
+    """The same for weights that change: the compiler leaves it as it is."""
+    return onednn_constant(x, weight)
+
+
+@onednn_product.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+class OneDnnLinear(torch.autograd.Function):
+    """`onednn_product` with its gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return onednn_product(x, weight)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, weight = ctx.saved_tensors
+        of_weight = onednn_product(grad.flatten(0, -2).t().contiguous(), x.flatten(0, -2).t().contiguous())
+        return onednn_product(grad, weight.t().contiguous()), of_weight
+
+
+LINEAR = {"torch": F.linear, "onednn": OneDnnLinear.apply, "onednn-constant": onednn_constant}
+chosen_linear = "torch"
+
+
+def choose_linear(kind: str) -> None:
+    """What computes the products of all models from now on."""
+    global chosen_linear
+    chosen_linear = kind
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    # A head of two rows is no work for it.
+    return LINEAR[chosen_linear if weight.shape[0] >= 16 else "torch"](x, weight)
+
+
 def attention(x: Tensor, qkv: Tensor, out: Tensor, heads: int, tables: tuple[Tensor, Tensor] | None) -> Tensor:
     b, length, d = x.shape
-    projected = F.linear(x, qkv).view(b, length, 3, heads, d // heads)
+    projected = linear(x, qkv).view(b, length, 3, heads, d // heads)
     if tables is None:
         q, k, v = projected.unbind(2)
     else:
@@ -153,12 +200,12 @@ def attention(x: Tensor, qkv: Tensor, out: Tensor, heads: int, tables: tuple[Ten
         q, k = turned.unbind(2)
         v = projected[:, :, 2]
     mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-    return F.linear(mixed.transpose(1, 2).reshape(b, length, d), out)
+    return linear(mixed.transpose(1, 2).reshape(b, length, d), out)
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = F.linear(x, gate_up).chunk(2, -1)
-    return F.linear(F.silu(gate) * up, down)
+    gate, up = linear(x, gate_up).chunk(2, -1)
+    return linear(F.silu(gate) * up, down)
 
 
 def level(blocks: list[tuple[Tensor, ...]], z: Tensor, injection: Tensor, heads: int, mlp_mixer: bool, tables) -> Tensor:
