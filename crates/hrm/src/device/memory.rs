@@ -25,7 +25,7 @@ pub fn memory(device: &Device) -> Option<Memory> {
         target_os = "linux",
         any(feature = "cuda", feature = "vulkan", feature = "wgpu")
     ))]
-    return super::probe::quietly(|| nvidia_memory(device)).flatten();
+    return super::probe::tried(|| nvidia_memory(device)).ok().flatten();
     #[cfg(not(all(
         target_os = "linux",
         any(feature = "cuda", feature = "vulkan", feature = "wgpu")

@@ -236,7 +236,9 @@ pub fn device_name(device: &Device) -> Option<String> {
         feature = "vulkan",
         feature = "metal"
     ))]
-    return quietly(|| device.identity().map(|identity| identity.name)).flatten();
+    return tried(|| device.identity().map(|identity| identity.name))
+        .ok()
+        .flatten();
     #[cfg(not(any(
         feature = "cuda",
         feature = "rocm",
@@ -250,12 +252,8 @@ pub fn device_name(device: &Device) -> Option<String> {
     }
 }
 
-/// Runs what may panic in a driver; none where it did. Nothing is printed meanwhile.
-pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
-    tried(work).ok()
-}
-
-/// As [`quietly`], with what the first panic said, be it on a thread of the backend.
+/// Runs what may panic in a driver; the error is what the first panic said, be it on a thread of the backend. Nothing is
+/// printed meanwhile.
 pub(super) fn tried<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     listened(work, |_, _| ())
 }
@@ -350,8 +348,11 @@ mod tests {
 
     #[test]
     fn a_panic_is_no_answer_and_says_why() {
-        assert_eq!(quietly(|| 7), Some(7));
-        assert_eq!(quietly(|| -> u8 { panic!("a driver") }), None);
+        assert_eq!(tried(|| 7), Ok(7));
+        assert_eq!(
+            tried(|| -> u8 { panic!("a driver") }),
+            Err("a driver".to_owned())
+        );
         let said = tried(|| -> u8 { panic!("no library\nof {}", "that name") });
         assert_eq!(said, Err("no library of that name".to_owned()));
         // A backend's thread panics first, and then whoever waits for it.
