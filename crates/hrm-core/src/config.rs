@@ -1,5 +1,6 @@
 //! What makes a model: sizes, and the four choices in which HRM and TRM differ.
 
+use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
@@ -87,6 +88,17 @@ pub enum ComputeType {
     Bf16,
     /// 16-bit floats, for inference only.
     F16,
+}
+
+impl ComputeType {
+    /// The type of its tensors; a [`DType`](burn::tensor::DType) is made of it by `into`.
+    pub fn float_type(self) -> FloatDType {
+        match self {
+            Self::F32 => FloatDType::F32,
+            Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
+        }
+    }
 }
 
 /// Embedding of the puzzle's identity, placed in front of its cells.

@@ -194,7 +194,7 @@ impl Hrm {
             compute => {
                 // Of the table only the rows in use are ever cast: it may be larger than all else.
                 let table = plain.puzzle_emb.take();
-                let mut plain = plain.map(&mut CastMatrices(float_type(compute)));
+                let mut plain = plain.map(&mut CastMatrices(compute.float_type()));
                 plain.puzzle_emb = table;
                 plain
             }
@@ -238,7 +238,7 @@ impl Hrm {
         let tokens = ops::embedding(
             self.embed_tokens.val(),
             inputs,
-            float_type(self.config.compute),
+            self.config.compute.float_type(),
         );
         let mut x = match puzzle_rows {
             Some(rows) => {
@@ -392,7 +392,7 @@ impl Hrm {
     fn to_compute<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self.config.compute {
             ComputeType::F32 => x,
-            compute => x.cast(float_type(compute)),
+            compute => x.cast(compute.float_type()),
         }
     }
 }
@@ -401,14 +401,6 @@ impl Hrm {
 fn initial_state(d: usize, rng: &mut impl Rng, device: &Device) -> Param<Tensor<1>> {
     let values = truncated_normal(d, 1.0, rng);
     buffer(Tensor::from_data(TensorData::new(values, [d]), device))
-}
-
-fn float_type(compute: ComputeType) -> FloatDType {
-    match compute {
-        ComputeType::F32 => FloatDType::F32,
-        ComputeType::Bf16 => FloatDType::BF16,
-        ComputeType::F16 => FloatDType::F16,
-    }
 }
 
 /// Lays the matrices out for the products of a level, which are used again and again.

@@ -45,19 +45,8 @@ impl PuzzleSet {
         let seq_len = self.info.seq_len;
         let (mut inputs, mut labels) = (Vec::new(), Vec::new());
         let mut set = Self {
-            inputs: Tokens::new(),
-            labels: Tokens::new(),
-            first_row: 0,
-            puzzle_ids: Vec::new(),
-            puzzle_offsets: vec![0],
-            group_offsets: vec![0],
             derived: self.derived.as_ref().map(|_| Vec::new()),
-            #[cfg(feature = "fs")]
-            layout: crate::folder::Layout {
-                parts: Vec::new(),
-                ..self.layout
-            },
-            ..self.clone()
+            ..self.emptied()
         };
         let (mut rows_kept, mut examples) = (0u32, 0);
         for group in groups {

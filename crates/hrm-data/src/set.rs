@@ -452,21 +452,7 @@ impl PuzzleSet {
         if examples >= self.num_examples() {
             return self.clone();
         }
-        let mut set = Self {
-            inputs: Tokens::new(),
-            labels: Tokens::new(),
-            first_row: 0,
-            puzzle_ids: Vec::new(),
-            puzzle_offsets: vec![0],
-            group_offsets: vec![0],
-            derived: None,
-            #[cfg(feature = "fs")]
-            layout: crate::folder::Layout {
-                parts: Vec::new(),
-                ..self.layout
-            },
-            ..self.clone()
-        };
+        let mut set = self.emptied();
         let (mut inputs, mut labels) = (Vec::new(), Vec::new());
         let mut row = self.blank_batch(1);
         let mut kept = 0;
@@ -515,6 +501,25 @@ impl PuzzleSet {
             left -= left.min(open.len());
         }
         taken
+    }
+
+    /// The same without puzzles, for tokens of its own.
+    pub(crate) fn emptied(&self) -> Self {
+        Self {
+            inputs: Tokens::new(),
+            labels: Tokens::new(),
+            first_row: 0,
+            puzzle_ids: Vec::new(),
+            puzzle_offsets: vec![0],
+            group_offsets: vec![0],
+            derived: None,
+            #[cfg(feature = "fs")]
+            layout: crate::folder::Layout {
+                parts: Vec::new(),
+                ..self.layout
+            },
+            ..self.clone()
+        }
     }
 
     /// The groups in `range`, clipped to what there is; shares the tokens.

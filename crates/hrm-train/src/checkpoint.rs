@@ -15,7 +15,7 @@ use std::sync::Arc;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use hrm_act::{Batch, Carry, MetricSums};
 use hrm_core::ops::IGNORED_LABEL;
-use hrm_core::{ComputeType, Hrm, LatentState, Weight};
+use hrm_core::{Hrm, LatentState, Weight};
 use hrm_data::{PuzzleSet, SamplerState, Task};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -700,11 +700,7 @@ impl Tensors<'_> {
         let (b, s) = (config.batch_size, config.model.seq_len);
         let states = [b, config.model.total_len(), config.model.hidden_size];
         // The run may have computed in another type before.
-        let dtype = match config.model.compute {
-            ComputeType::F32 => DType::F32,
-            ComputeType::Bf16 => DType::BF16,
-            ComputeType::F16 => DType::F16,
-        };
+        let dtype = config.model.compute.float_type().into();
         let (tokens, ids) = (0..config.model.vocab_size, 0..config.model.num_puzzle_ids);
         // Of a run that thought longer before it was resumed, too.
         let segments = 0..i32::MAX as usize;

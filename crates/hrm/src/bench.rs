@@ -326,11 +326,7 @@ impl Case {
 }
 
 fn dtype(compute: ComputeType) -> DType {
-    match compute {
-        ComputeType::F32 => DType::F32,
-        ComputeType::Bf16 => DType::BF16,
-        ComputeType::F16 => DType::F16,
-    }
+    DType::from(compute.float_type())
 }
 
 #[cfg(test)]

@@ -495,11 +495,7 @@ fn error(found: &Quantity, expected: &Quantity) -> f64 {
 
 impl Setting {
     fn dtype(&self) -> DType {
-        match self.compute {
-            ComputeType::F32 => DType::F32,
-            ComputeType::Bf16 => DType::BF16,
-            ComputeType::F16 => DType::F16,
-        }
+        self.compute.float_type().into()
     }
 
     fn device_error(&self, error: impl std::fmt::Display) -> ConformanceError {

@@ -38,14 +38,6 @@ pub fn compute_name(compute: ComputeType) -> &'static str {
     }
 }
 
-fn float_type(compute: ComputeType) -> DType {
-    match compute {
-        ComputeType::F32 => DType::F32,
-        ComputeType::Bf16 => DType::BF16,
-        ComputeType::F16 => DType::F16,
-    }
-}
-
 /// Half a unit in the last place of a number near 1.
 fn epsilon(compute: ComputeType) -> f64 {
     match compute {
@@ -109,7 +101,7 @@ fn try_compute(device: &Device, compute: ComputeType) -> Trial {
     };
     let plain = device.clone().without_autodiff();
     // A kernel in a type that the device lacks would not compile, and may leave the device unusable.
-    match tried(|| plain.supports_dtype(float_type(compute))) {
+    match tried(|| plain.supports_dtype(DType::from(compute.float_type()))) {
         Ok(true) => {}
         Ok(false) => return failed(None, "the device has no such arithmetic".to_owned()),
         Err(said) => return failed(None, format!("the device can't be opened: {said}")),
@@ -149,7 +141,7 @@ fn compute_error(device: &Device, compute: ComputeType) -> Result<f64, String> {
             TensorData::new(values.to_vec(), shape),
             (device, DType::F32),
         )
-        .cast(float_type(compute))
+        .cast(DType::from(compute.float_type()))
     };
     let found = tensor(&a, [M, K])
         .matmul(tensor(&b, [K, N]))
