@@ -95,10 +95,7 @@ impl Block {
             x = ops::add_rms_norm(x, mixed);
         }
         if let Some(mlp_t) = &self.mlp_t {
-            // The norm of this mixer averages over the positions, as the reference has it.
-            let across = ops::transpose(x);
-            let mixed = mlp_t.forward(across.clone());
-            x = ops::transpose(ops::add_rms_norm(across, mixed));
+            x = ops::mix_positions(x, mlp_t.gate_up_proj.val(), mlp_t.down_proj.val());
         }
         let changed = self.mlp.forward(x.clone());
         ops::add_rms_norm(x, changed)

@@ -632,10 +632,10 @@ fn recomputed_norm_and_swiglu_agree_with_composed_ones() {
             ("sliced", sliced(1, shape)),
         ] {
             recomputed_agrees(
-                &format!("rms_norm {shape:?} {layout}"),
+                &format!("add_rms_norm {shape:?} {layout}"),
                 &x,
-                ops::recomputed::rms_norm,
-                ops::composed::rms_norm,
+                |x| ops::recomputed::add_rms_norm(x.clone(), x.square()),
+                |x| ops::composed::add_rms_norm(x.clone(), x.square()),
             );
             recomputed_agrees(
                 &format!("swiglu {shape:?} {layout}"),

@@ -164,6 +164,11 @@ const PARTS: &[Part] = &[
         run: parts::swiglu,
     },
     Part {
+        name: "mixer over positions",
+        products: true,
+        run: parts::mixer,
+    },
+    Part {
         name: "stablemax cross-entropy",
         products: false,
         run: parts::stablemax,

@@ -4,9 +4,13 @@
 
 use std::sync::Arc;
 
+use burn::tensor::{DType, Device, Tensor, TensorData, Tolerance};
 use hrm::conformance::{Progress, Suite, SuiteSize};
 use hrm::device;
 use hrm::prelude::*;
+use hrm_core::ops::{self, AdamAtan2Hyper, RopeTable, composed};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 #[test]
 fn every_part_is_within_its_tolerance() {
@@ -45,6 +49,149 @@ fn hold(compute: ComputeType) {
     }
     assert!(rows.len() > 20, "{} rows", rows.len());
     assert!(over.is_empty(), "beyond their tolerance: {over:?}");
+}
+
+/// The operations of a block, in each type that the device computes in, against plain ones in f32 on the same device: rows that no vector
+/// divides, and ones that are shorter or longer than a cube.
+#[test]
+fn the_operations_agree_with_plain_ones_at_odd_shapes() {
+    let device = device::from_env().unwrap();
+    for (compute, tolerance) in [
+        (ComputeType::F32, 1e-4),
+        (ComputeType::F16, 4e-3),
+        (ComputeType::Bf16, 3e-2),
+    ] {
+        if let Err(error) = device::check_compute(&device, compute) {
+            println!("skipped: {error}");
+            continue;
+        }
+        for shape in [[3, 5, 7], [2, 37, 96], [1, 3, 1100], [2, 300, 4]] {
+            let agree = |what, own: Function, plain: Function| {
+                agree(&device, compute, tolerance, shape, what, own, plain);
+            };
+            agree(
+                "norm",
+                &|x| ops::add_rms_norm(x.clone(), x.square()),
+                &|x| composed::add_rms_norm(x.clone(), x.square()),
+            );
+            if shape[2] % 2 == 0 {
+                agree("swiglu", &ops::swiglu, &composed::swiglu);
+            }
+        }
+        // Products are few: a GPU tries every kernel that it has at each new shape.
+        let agree = |what, shape, own: Function, plain: Function| {
+            agree(&device, compute, tolerance, shape, what, own, plain);
+        };
+        let values = |seed, shape: [usize; 2]| {
+            let rng = &mut StdRng::seed_from_u64(seed);
+            let values: Vec<f32> = (0..shape[0] * shape[1])
+                .map(|_| rng.random_range(-0.5..0.5))
+                .collect();
+            Tensor::<2>::from_data(TensorData::new(values, shape), (&device, DType::F32)).autodiff()
+        };
+        let (gate_up, down) = (values(1, [6, 7]), values(2, [7, 3]));
+        agree(
+            "mixer over positions",
+            [2, 7, 6],
+            &|x| ops::mix_positions(x, gate_up.clone(), down.clone()),
+            &|x| composed::mix_positions(x, gate_up.clone(), down.clone()),
+        );
+        // Slots, positions, size of a head, heads: in one block of scores and in several.
+        for ([batch, len, head_dim, heads], turned) in
+            [([3, 7, 6, 2], true), ([1, 41, 2, 1], false)]
+        {
+            let table = turned.then(|| RopeTable::new(len, head_dim, 10_000.0, &device));
+            agree(
+                "attention",
+                [batch, len, 3 * heads * head_dim],
+                &|x| ops::attention(x, heads, table.as_ref()),
+                &|x| composed::attention(x, heads, table.as_ref()),
+            );
+        }
+    }
+}
+
+type Function<'a> = &'a dyn Fn(Tensor<3>) -> Tensor<3>;
+
+/// Values and gradients of two functions of a random tensor, and of a plain tensor against the recorded one.
+fn agree(
+    device: &Device,
+    compute: ComputeType,
+    tolerance: f32,
+    shape: [usize; 3],
+    what: &str,
+    own: Function,
+    plain: Function,
+) {
+    let rng = &mut StdRng::seed_from_u64(3);
+    let mut values = || -> Vec<f32> {
+        let count = shape.iter().product();
+        (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+    };
+    let input = TensorData::new(values(), shape);
+    let weights = values();
+    let rounded = Tensor::<3>::from_data(input, (device, DType::F32)).cast(compute.float_type());
+    let run = |function: Function, x: Tensor<3>| {
+        let tracked = x.clone().autodiff().require_grad();
+        let y = function(tracked.clone());
+        assert_eq!(y.dtype(), x.dtype(), "{what}");
+        let count = y.shape().num_elements();
+        let weights = TensorData::new(weights[..count].to_vec(), y.shape());
+        let weights = Tensor::<3>::from_data(weights, (device, DType::F32)).autodiff();
+        let gradients = (y.clone().cast(DType::F32) * weights).sum().backward();
+        let gradient = tracked.grad(&gradients).unwrap();
+        [y.without_autodiff(), gradient, function(x)].map(|x| x.cast(DType::F32).into_data())
+    };
+    let [value, gradient, without] = run(own, rounded.clone());
+    let [expected, expected_gradient, _] = run(plain, rounded.cast(DType::F32));
+    let close = |name: &str, found: &TensorData, expected: &TensorData| {
+        let (found, expected) = (
+            found.as_slice::<f32>().unwrap(),
+            expected.as_slice::<f32>().unwrap(),
+        );
+        let scale = expected.iter().fold(0.1f32, |most, x| most.max(x.abs()));
+        let error = found
+            .iter()
+            .zip(expected)
+            .fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+        // Not `<=`: a NaN is no agreement.
+        assert!(
+            error / scale < tolerance,
+            "{what} {shape:?} in {compute:?}, {name}: error {error:e} of {scale:e}"
+        );
+    };
+    close("value", &value, &expected);
+    close("gradient", &gradient, &expected_gradient);
+    close("value without gradient", &without, &value);
+}
+
+/// The update works in place; a buffer that someone else holds stays as it was.
+#[test]
+fn an_update_of_adam_atan2_leaves_what_others_hold() {
+    let device = device::from_env().unwrap();
+    let hyper = AdamAtan2Hyper {
+        lr: 0.1,
+        weight_decay: 0.5,
+        beta1: 0.9,
+        beta2: 0.95,
+        bias1: 0.1,
+        bias2: 0.05,
+    };
+    let tensor =
+        |values: [f32; 5]| Tensor::<1>::from_data(TensorData::from(values), (&device, DType::F32));
+    let p = tensor([1.0, -2.0, 3.0, 0.5, 0.0]);
+    let g = tensor([0.5, 0.0, -1e-20, 2.0, -3.0]);
+    let held = p.clone();
+    let (new_p, m, v) = ops::adam_atan2_update(p, g.zeros_like(), g.zeros_like(), g.clone(), hyper);
+    let host = |x: Tensor<1>| x.into_data().try_to_vec::<f32>().unwrap();
+    assert_eq!(host(held.clone()), [1.0, -2.0, 3.0, 0.5, 0.0]);
+    assert_eq!(host(g.clone()), [0.5, 0.0, -1e-20, 2.0, -3.0]);
+    let expected = composed::adam_atan2_update(held, g.zeros_like(), g.zeros_like(), g, hyper);
+    for (found, expected) in [(new_p, expected.0), (m, expected.1), (v, expected.2)] {
+        found
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-6));
+    }
 }
 
 #[test]

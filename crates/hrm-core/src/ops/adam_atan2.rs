@@ -23,7 +23,7 @@ pub struct AdamAtan2Hyper {
 /// One AdamAtan2 update of a parameter `p` with moments `m` and `v` by its gradient `g`; gives the new
 /// `(p, m, v)`:
 /// `p *= 1 - lr*wd; m = lerp(m, g, 1-b1); v = lerp(v, g², 1-b2); p -= lr/bias1 * atan2(m, sqrt(v)/sqrt(bias2))`,
-/// with `atan2(0, 0) = 0`. Plain tensors. Buffers that no one else holds are updated in place by the fused kernel.
+/// with `atan2(0, 0) = 0`. Plain tensors. Buffers that no one else holds are updated in place by the fused kernels.
 ///
 /// # Panics
 /// If the shapes differ.
@@ -48,6 +48,13 @@ pub fn adam_atan2_update<const D: usize>(
         .all(super::fused::available_plain)
     {
         return super::fused::adam_atan2_update(p, m, v, g, hyper);
+    }
+    #[cfg(feature = "cube")]
+    if [&p, &m, &v, &g]
+        .into_iter()
+        .all(|x| x.dtype() == burn::tensor::DType::F32 && super::kernels::available(x))
+    {
+        return super::kernels::adam_atan2_update(p, m, v, g, hyper);
     }
     composed(p, m, v, g, hyper)
 }

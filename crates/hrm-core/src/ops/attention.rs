@@ -70,6 +70,10 @@ pub fn recomputed(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) ->
 /// Queries, keys and values, `[B * heads, L, head_dim]` each, the first two turned. In order in memory: products on a GPU
 /// would make a copy each of anything else.
 fn heads_of(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) -> [Tensor<3>; 3] {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&qkv) {
+        return super::kernels::split_heads(qkv, num_heads, rope);
+    }
     let [batch, len, width] = qkv.dims();
     let (model, head_dim) = (width / 3, width / (3 * num_heads));
     let part = |start, heads| {
@@ -106,12 +110,63 @@ fn scale(head_dim: usize) -> f64 {
     1.0 / (head_dim as f64).sqrt()
 }
 
+/// Products of queries and keys.
+fn products(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
+    q.matmul(k.swap_dims(1, 2))
+}
+
 /// Scaled products of queries and keys, in f32.
 fn scores(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
     let [.., head_dim] = q.dims();
-    q.matmul(k.swap_dims(1, 2))
+    products(q, k)
         .cast(FloatDType::F32)
         .mul_scalar(scale(head_dim))
+}
+
+/// The weights of plain queries and keys, and `ln Σ exp` of the scores of each query in f32.
+fn weights(q: Tensor<3>, k: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&q) {
+        let [.., head_dim] = q.dims();
+        return super::kernels::softmax(products(q, k), scale(head_dim));
+    }
+    let dtype = q.dtype();
+    let scores = scores(q, k);
+    let most = scores.clone().max_dim(2);
+    let weights = scores.sub(most.clone()).exp();
+    let sum = weights.clone().sum_dim(2);
+    (weights.div(sum.clone()).cast(dtype), most + sum.log())
+}
+
+/// The weights again, and the gradient of the products from that of the weights: with `ln Σ exp` of the scores of each query, and
+/// `along`, the sum over the keys of weight times gradient.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn weights_backward(
+    [q, k]: [Tensor<3>; 2],
+    of_weights: Tensor<3>,
+    log_sums: Tensor<3>,
+    along: Tensor<3>,
+) -> (Tensor<3>, Tensor<3>) {
+    let [.., head_dim] = q.dims();
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&q) {
+        let products = products(q, k);
+        return super::kernels::softmax_backward(
+            products,
+            of_weights,
+            log_sums,
+            along,
+            scale(head_dim),
+        );
+    }
+    let dtype = q.dtype();
+    let weights = scores(q, k).sub(log_sums).exp();
+    let of_products = of_weights
+        .cast(FloatDType::F32)
+        .sub(along)
+        .mul(weights.clone())
+        .mul_scalar(scale(head_dim));
+    (weights.cast(dtype), of_products.cast(dtype))
 }
 
 /// How many slots are computed at a time, and how many of their queries: the scores of a block have at most twice as many
@@ -173,19 +228,15 @@ pub(super) fn in_blocks(
     rope: Option<&RopeTable>,
 ) -> (Tensor<3>, Tensor<3>) {
     let [batch, len, width] = qkv.dims();
-    let dtype = qkv.dtype();
     let (slots, queries) = block([batch, len, width], num_heads);
     let (mut outs, mut log_sums) = (Vec::new(), Vec::new());
     for slots in parts(batch, slots) {
         let [q, k, v] = heads_of(part_of(&qkv, 0, slots), num_heads, rope);
         let (mut rows, mut sums) = (Vec::new(), Vec::new());
         for queries in parts(len, queries) {
-            let scores = scores(part_of(&q, 1, queries), k.clone());
-            let most = scores.clone().max_dim(2);
-            let weights = scores.sub(most.clone()).exp();
-            let sum = weights.clone().sum_dim(2);
-            rows.push(weights.div(sum.clone()).cast(dtype).matmul(v.clone()));
-            sums.push(most + sum.log());
+            let (weights, log_sums) = weights(part_of(&q, 1, queries), k.clone());
+            rows.push(weights.matmul(v.clone()));
+            sums.push(log_sums);
         }
         outs.push(together(joined(rows, 1), num_heads));
         log_sums.push(joined(sums, 1));
@@ -204,51 +255,56 @@ pub(super) fn backward(
     rope: Option<&RopeTable>,
 ) -> Tensor<3> {
     let [batch, len, width] = qkv.dims();
-    let (model, head_dim) = (width / 3, width / (3 * num_heads));
+    let head_dim = width / (3 * num_heads);
     let dtype = qkv.dtype();
     let (slots, queries) = block([batch, len, width], num_heads);
     let mut grads = Vec::new();
     for slots in parts(batch, slots) {
         let (start, count) = slots;
-        let these = |x: &Tensor<3>| {
-            let x = part_of(x, 0, slots);
-            apart(x.reshape([count, len, num_heads, head_dim]))
-        };
         let [q, k, v] = heads_of(part_of(&qkv, 0, slots), num_heads, rope);
-        let (grad, out) = (these(&grad), these(&out));
+        let [grad, out] =
+            [&grad, &out].map(|x| part_of(x, 0, slots).reshape([count, len, num_heads, head_dim]));
         let log_sums = part_of(&log_sums, 0, (start * num_heads, count * num_heads));
         // Of each query, the sum over the keys of weight times gradient of the weight.
-        let along = (grad.clone().cast(FloatDType::F32) * out.cast(FloatDType::F32)).sum_dim(2);
+        let along = grad.clone().cast(FloatDType::F32) * out.cast(FloatDType::F32);
+        let (grad, along) = (apart(grad), apart(along.sum_dim(3)));
         let (mut of_q, mut of_k, mut of_v) = (Vec::new(), Total(None), Total(None));
         for queries in parts(len, queries) {
             let [q, grad, log_sums, along] =
                 [&q, &grad, &log_sums, &along].map(|x| part_of(x, 1, queries));
-            let weights = scores(q.clone(), k.clone()).sub(log_sums).exp();
             let of_weights = grad.clone().matmul(v.clone().swap_dims(1, 2));
-            let of_scores = of_weights
-                .cast(FloatDType::F32)
-                .sub(along)
-                .mul(weights.clone())
-                .mul_scalar(scale(head_dim))
-                .cast(dtype);
-            of_v.add(weights.cast(dtype).swap_dims(1, 2).matmul(grad));
-            of_q.push(of_scores.clone().matmul(k.clone()));
-            of_k.add(of_scores.swap_dims(1, 2).matmul(q));
+            let (weights, of_products) =
+                weights_backward([q.clone(), k.clone()], of_weights, log_sums, along);
+            of_v.add(weights.swap_dims(1, 2).matmul(grad));
+            of_q.push(of_products.clone().matmul(k.clone()));
+            of_k.add(of_products.swap_dims(1, 2).matmul(q));
         }
-        let [of_q, of_k, of_v] = [joined(of_q, 1), of_k.get(dtype), of_v.get(dtype)]
-            .map(|x| x.reshape([count, num_heads, len, head_dim]).swap_dims(1, 2));
-        let turned = Tensor::cat(vec![of_q, of_k], 2);
-        let turned = match rope {
-            Some(rope) => rope.apply_back(turned),
-            None => turned,
-        };
-        let turned = turned.reshape([count, len, 2 * model]);
-        grads.push(Tensor::cat(
-            vec![turned, of_v.reshape([count, len, model])],
-            2,
-        ));
+        let parts = [joined(of_q, 1), of_k.get(dtype), of_v.get(dtype)];
+        grads.push(together_again(parts, num_heads, rope));
     }
     joined(grads, 0)
+}
+
+/// The gradient of the projection from those of what [`heads_of`] returned.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn together_again(parts: [Tensor<3>; 3], num_heads: usize, rope: Option<&RopeTable>) -> Tensor<3> {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&parts[0]) {
+        return super::kernels::split_heads_backward(parts, num_heads, rope);
+    }
+    let [rows, len, head_dim] = parts[0].dims();
+    let batch = rows / num_heads;
+    let model = num_heads * head_dim;
+    let [of_q, of_k, of_v] =
+        parts.map(|x| x.reshape([batch, num_heads, len, head_dim]).swap_dims(1, 2));
+    let turned = Tensor::cat(vec![of_q, of_k], 2);
+    let turned = match rope {
+        Some(rope) => rope.apply_back(turned),
+        None => turned,
+    };
+    let turned = turned.reshape([batch, len, 2 * model]);
+    let of_v = of_v.reshape([batch, len, model]);
+    Tensor::cat(vec![turned, of_v], 2)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! Each is one function with up to three implementations, which agree to rounding:
 //!
 //! - [`composed`]: plain Burn operations, differentiated by Burn. They run on every backend.
-//! - [`recomputed`]: the same operations with a gradient of our own, which keeps little and computes the rest again. In use on GPUs
-//!   (with the feature `cube`) and for half precision on the CPU.
+//! - [`recomputed`]: a gradient of our own, which keeps little and computes the rest again. In use on GPUs (with the feature `cube`),
+//!   where kernels of our own do what stands between the products, and, out of plain Burn operations, for half precision on the CPU.
 //! - A fused CPU kernel with a gradient of its own, with the feature `flex`, for f32 on Burn's `flex` backend
 //!   ([`fused_available`] tells).
 //!
@@ -18,7 +18,10 @@ mod attention;
 mod embedding;
 #[cfg(feature = "flex")]
 mod fused;
+#[cfg(feature = "cube")]
+mod kernels;
 mod linear;
+mod mix;
 mod norm;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod recompute;
@@ -31,6 +34,7 @@ pub use adam_atan2::{AdamAtan2Hyper, adam_atan2_update};
 pub use attention::attention;
 pub use embedding::embedding;
 pub use linear::linear;
+pub use mix::mix_positions;
 pub use norm::{NORM_EPSILON, add_rms_norm, rms_norm};
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
@@ -80,15 +84,17 @@ pub mod composed {
     pub use super::attention::composed as attention;
     pub use super::embedding::composed as embedding;
     pub use super::linear::composed as linear;
+    pub use super::mix::composed as mix_positions;
     pub use super::norm::{composed as rms_norm, composed_add as add_rms_norm};
     pub use super::swiglu::composed as swiglu;
     pub use super::token_loss::composed as token_cross_entropy;
     pub use super::transpose::composed as transpose;
 }
 
-/// Plain Burn operations with a gradient that computes again what Burn's would keep, for tests and benchmarks.
+/// The operations with a gradient that computes again what Burn's would keep, for tests and benchmarks.
 pub mod recomputed {
     pub use super::attention::recomputed as attention;
-    pub use super::norm::recomputed as rms_norm;
+    pub use super::mix::from_the_left as mix_positions;
+    pub use super::norm::recomputed_add as add_rms_norm;
     pub use super::swiglu::recomputed as swiglu;
 }

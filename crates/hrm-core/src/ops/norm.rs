@@ -15,9 +15,6 @@ pub fn rms_norm(x: Tensor<3>) -> Tensor<3> {
     if super::fused::available(&x) {
         return super::fused::rms_norm(x);
     }
-    if super::enabled() {
-        return recomputed(x);
-    }
     composed(x)
 }
 
@@ -35,7 +32,7 @@ pub fn add_rms_norm(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         return super::fused::add_rms_norm(x, y);
     }
     if super::enabled() {
-        return recomputed(x.add(y));
+        return recomputed_add(x, y);
     }
     composed_add(x, y)
 }
@@ -43,7 +40,7 @@ pub fn add_rms_norm(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
 /// [`rms_norm`] out of plain Burn operations.
 #[must_use]
 pub fn composed(x: Tensor<3>) -> Tensor<3> {
-    with_rms(x).0
+    with_rms(x, 2).0
 }
 
 /// [`add_rms_norm`] out of plain Burn operations.
@@ -52,34 +49,52 @@ pub fn composed_add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
     composed(x.add(y))
 }
 
-/// [`rms_norm`] out of plain Burn operations, which keeps its output for the gradient and what it divided by.
+/// [`add_rms_norm`] that keeps its output for the gradient and what it divided by.
 #[must_use]
-pub fn recomputed(x: Tensor<3>) -> Tensor<3> {
-    #[cfg(any(feature = "flex", feature = "cube"))]
-    if super::recompute::available(&x) {
-        return super::recompute::run(x, super::recompute::Chain::RmsNorm);
-    }
-    composed(x)
+pub fn recomputed_add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    recomputed_add_along(x, y, 2)
 }
 
-/// [`rms_norm`], and the root of the mean square and epsilon, `[A, B, 1]` in f32.
-pub(super) fn with_rms(x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+/// [`recomputed_add`], the mean taken along dimension `dim`.
+pub(super) fn recomputed_add_along(x: Tensor<3>, y: Tensor<3>, dim: usize) -> Tensor<3> {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if super::recompute::available(&x) || super::recompute::available(&y) {
+        return super::recompute::add_rms_norm(x, y, dim);
+    }
+    add_with_rms(x, y, dim).0
+}
+
+/// The norm of `x + y` along `dim`, and what it divided by: [`with_rms`], by a kernel of our own where there is one.
+pub(super) fn add_with_rms(x: Tensor<3>, y: Tensor<3>, dim: usize) -> (Tensor<3>, Tensor<3>) {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&x) && super::kernels::available(&y) {
+        return super::kernels::add_rms_norm(x, y, dim);
+    }
+    with_rms(x.add(y), dim)
+}
+
+/// The norm of `x` along `dim`, and the root of the mean square and epsilon, in f32.
+fn with_rms(x: Tensor<3>, dim: usize) -> (Tensor<3>, Tensor<3>) {
     let dtype = x.dtype();
     let x = x.cast(FloatDType::F32);
     let rms = x
         .clone()
         .square()
-        .mean_dim(2)
+        .mean_dim(dim)
         .add_scalar(NORM_EPSILON)
         .sqrt();
     (x.div(rms.clone()).cast(dtype), rms)
 }
 
-/// The gradient of the input from that of the output, with what [`with_rms`] returned.
+/// The gradient of the input from that of the output, with what [`add_with_rms`] returned.
 #[cfg(any(feature = "flex", feature = "cube"))]
-pub(super) fn backward(out: Tensor<3>, rms: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
+pub(super) fn backward(out: Tensor<3>, rms: Tensor<3>, grad: Tensor<3>, dim: usize) -> Tensor<3> {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&out) {
+        return super::kernels::rms_norm_backward(out, rms, grad, dim);
+    }
     let dtype = out.dtype();
     let (out, grad) = (out.cast(FloatDType::F32), grad.cast(FloatDType::F32));
-    let along = grad.clone().mul(out.clone()).mean_dim(2);
+    let along = grad.clone().mul(out.clone()).mean_dim(dim);
     grad.sub(out.mul(along)).div(rms).cast(dtype)
 }

@@ -22,8 +22,8 @@ use super::{RopeTable, attention, embedding, norm, swiglu};
 /// A chain of operations from one tensor to one tensor.
 #[derive(Clone, Debug)]
 pub(super) enum Chain {
-    RmsNorm,
-    SwiGlu,
+    /// Of the halves of a dimension.
+    SwiGlu { dim: usize },
     Attention {
         heads: usize,
         rope: Option<Box<RopeTable>>,
@@ -35,9 +35,8 @@ pub(super) enum Chain {
     },
 }
 
-/// What the backward pass of a chain needs:
-/// of a norm the output and the root mean square of each row, of a gate the input, of an attention input and output and
-/// `ln Σ exp` of each query's scores, of an embedding the table.
+/// What the backward pass of a chain needs: of a gate the input, of an attention input and output and `ln Σ exp` of each query's
+/// scores, of an embedding the table.
 type Kept = Vec<Tensor<3>>;
 
 fn these<const N: usize>(kept: Kept) -> [Tensor<3>; N] {
@@ -48,11 +47,7 @@ fn these<const N: usize>(kept: Kept) -> [Tensor<3>; N] {
 impl Chain {
     fn forward(&self, x: Tensor<3>) -> (Tensor<3>, Kept) {
         match self {
-            Self::RmsNorm => {
-                let (out, rms) = norm::with_rms(x);
-                (out.clone(), vec![out, rms])
-            }
-            Self::SwiGlu => (swiglu::in_f32(x.clone()), vec![x]),
+            Self::SwiGlu { dim } => (swiglu::in_f32(x.clone(), *dim), vec![x]),
             Self::Attention { heads, rope } => {
                 let (out, log_sums) = attention::in_blocks(x.clone(), *heads, rope.as_deref());
                 (out.clone(), vec![x, out, log_sums])
@@ -69,13 +64,9 @@ impl Chain {
     /// The gradient of the input from that of the output.
     fn backward(&self, kept: Kept, grad: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::RmsNorm => {
-                let [out, rms] = these(kept);
-                norm::backward(out, rms, grad)
-            }
-            Self::SwiGlu => {
+            Self::SwiGlu { dim } => {
                 let [gate_up] = these(kept);
-                swiglu::backward(gate_up, grad)
+                swiglu::backward(gate_up, grad, *dim)
             }
             Self::Attention { heads, rope } => {
                 let [qkv, out, log_sums] = these(kept);
@@ -89,10 +80,13 @@ impl Chain {
     }
 }
 
-/// [`Chain`]s as operations of Burn's backends.
+/// [`Chain`]s, and the norm of a sum, as operations of Burn's backends.
 #[backend_extension(Cube: cfg(feature = "cube"), Flex: cfg(feature = "flex"), Autodiff)]
 pub(super) trait Recomputed: Backend {
     fn recomputed(x: FloatTensor<Self>, chain: Chain) -> FloatTensor<Self>;
+
+    fn recomputed_norm(x: FloatTensor<Self>, y: FloatTensor<Self>, dim: usize)
+    -> FloatTensor<Self>;
 }
 
 fn primitive<B: Backend>(x: Tensor<3>) -> FloatTensor<B>
@@ -109,6 +103,15 @@ macro_rules! on_backend {
         impl Recomputed for burn::backend::$backend {
             fn recomputed(x: FloatTensor<Self>, chain: Chain) -> FloatTensor<Self> {
                 primitive::<Self>(chain.forward(Tensor::from_primitive::<Self>(x)).0)
+            }
+
+            fn recomputed_norm(
+                x: FloatTensor<Self>,
+                y: FloatTensor<Self>,
+                dim: usize,
+            ) -> FloatTensor<Self> {
+                let [x, y] = [x, y].map(Tensor::from_primitive::<Self>);
+                primitive::<Self>(norm::add_with_rms(x, y, dim).0)
             }
         }
     };
@@ -127,6 +130,45 @@ where
         match Recompute.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((chain, kept), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn recomputed_norm(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        dim: usize,
+    ) -> FloatTensor<Self> {
+        let [(x, of_x), (y, of_y)] = [x, y].map(|tensor| tensor.into_parts());
+        let [x, y] = [x, y].map(Tensor::from_primitive::<B>);
+        let (out, rms) = norm::add_with_rms(x, y, dim);
+        let result = primitive::<B>(out.clone());
+        match NormOfSum
+            .prepare::<C>([of_x, of_y])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((dim, out, rms), result),
+            OpsKind::UnTracked(prep) => prep.finish(result),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NormOfSum;
+
+impl<B: Backend> Backward<B, 2> for NormOfSum
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    /// The dimension, the output, and what it was divided by.
+    type State = (usize, Tensor<3>, Tensor<3>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
+        let (dim, out, rms) = ops.state;
+        let grad = norm::backward(out, rms, grad, dim);
+        for parent in ops.parents.into_iter().flatten() {
+            grads.register::<B>(parent.id, primitive::<B>(grad.clone()));
         }
     }
 }
@@ -169,4 +211,13 @@ pub(super) fn available(x: &Tensor<3>) -> bool {
 /// Runs `chain` on a tensor for which it is [`available`].
 pub(super) fn run(x: Tensor<3>, chain: Chain) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::recomputed(x.into_dispatch(), chain))
+}
+
+/// The norm of `x + y` along `dim`, of tensors for which it is [`available`].
+pub(super) fn add_rms_norm(x: Tensor<3>, y: Tensor<3>, dim: usize) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::recomputed_norm(
+        x.into_dispatch(),
+        y.into_dispatch(),
+        dim,
+    ))
 }

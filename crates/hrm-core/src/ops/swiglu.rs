@@ -29,26 +29,32 @@ pub fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
 /// [`swiglu`] out of plain Burn operations.
 #[must_use]
 pub fn composed(gate_up: Tensor<3>) -> Tensor<3> {
-    let [gate, up] = halves(gate_up);
+    let [gate, up] = halves(gate_up, 2);
     silu(gate).mul(up)
 }
 
-/// [`swiglu`] out of plain Burn operations in f32, which keeps its input alone for the gradient.
+/// [`swiglu`] in f32, which keeps its input alone for the gradient.
 #[must_use]
 pub fn recomputed(gate_up: Tensor<3>) -> Tensor<3> {
-    #[cfg(any(feature = "flex", feature = "cube"))]
-    if super::recompute::available(&gate_up) {
-        return super::recompute::run(gate_up, super::recompute::Chain::SwiGlu);
-    }
-    if gate_up.is_autodiff() {
-        return composed(gate_up);
-    }
-    in_f32(gate_up)
+    recomputed_along(gate_up, 2)
 }
 
-fn halves(gate_up: Tensor<3>) -> [Tensor<3>; 2] {
-    let inner = gate_up.dims()[2] / 2;
-    [0, 1].map(|i| gate_up.clone().narrow(2, i * inner, inner))
+/// [`recomputed`], gate and up the halves of dimension `dim`.
+pub(super) fn recomputed_along(gate_up: Tensor<3>, dim: usize) -> Tensor<3> {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if super::recompute::available(&gate_up) {
+        return super::recompute::run(gate_up, super::recompute::Chain::SwiGlu { dim });
+    }
+    if gate_up.is_autodiff() {
+        let [gate, up] = halves(gate_up, dim);
+        return silu(gate).mul(up);
+    }
+    in_f32(gate_up, dim)
+}
+
+fn halves(gate_up: Tensor<3>, dim: usize) -> [Tensor<3>; 2] {
+    let inner = gate_up.dims()[dim] / 2;
+    [0, 1].map(|i| gate_up.clone().narrow(dim, i * inner, inner))
 }
 
 /// `1 + e^-x`. Burn's own sigmoid is a chain of eight operations.
@@ -57,17 +63,25 @@ fn one_and_exp(x: Tensor<3>) -> Tensor<3> {
 }
 
 /// The gate of a plain tensor, rounded to its type once.
-pub(super) fn in_f32(gate_up: Tensor<3>) -> Tensor<3> {
+pub(super) fn in_f32(gate_up: Tensor<3>, dim: usize) -> Tensor<3> {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&gate_up) {
+        return super::kernels::swiglu(gate_up, dim);
+    }
     let dtype = gate_up.dtype();
-    let [gate, up] = halves(gate_up).map(|half| half.cast(FloatDType::F32));
+    let [gate, up] = halves(gate_up, dim).map(|half| half.cast(FloatDType::F32));
     gate.clone().div(one_and_exp(gate)).mul(up).cast(dtype)
 }
 
 /// The gradient of the projection from that of the output.
 #[cfg(any(feature = "flex", feature = "cube"))]
-pub(super) fn backward(gate_up: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
+pub(super) fn backward(gate_up: Tensor<3>, grad: Tensor<3>, dim: usize) -> Tensor<3> {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&gate_up) {
+        return super::kernels::swiglu_backward(gate_up, grad, dim);
+    }
     let dtype = gate_up.dtype();
-    let [gate, up] = halves(gate_up).map(|half| half.cast(FloatDType::F32));
+    let [gate, up] = halves(gate_up, dim).map(|half| half.cast(FloatDType::F32));
     let grad = grad.cast(FloatDType::F32);
     let open = one_and_exp(gate.clone()).recip();
     let silu = gate.mul(open.clone());
@@ -75,5 +89,5 @@ pub(super) fn backward(gate_up: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
     let slope = open.clone() + silu.clone() * open.neg().add_scalar(1.0);
     let of_gate = (grad.clone() * up * slope).cast(dtype);
     let of_up = (grad * silu).cast(dtype);
-    Tensor::cat(vec![of_gate, of_up], 2)
+    Tensor::cat(vec![of_gate, of_up], dim)
 }

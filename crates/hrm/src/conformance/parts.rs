@@ -114,6 +114,21 @@ pub(super) fn swiglu(setting: &Setting) -> Found {
     })
 }
 
+/// TRM's mixer, by the weights of a small level.
+pub(super) fn mixer(setting: &Setting) -> Found {
+    let Sizes { b, l, d, .. } = setting.sizes();
+    let std = 1.0 / (l as f64).sqrt();
+    let gate_up = setting.values(31, std, [128, l]).autodiff();
+    let down = setting.values(32, 0.125, [l, 64]).autodiff();
+    setting.with_gradient(setting.input(30, 1.0, [b, l, d]), |x| {
+        let (gate_up, down) = (gate_up.clone(), down.clone());
+        match setting.plain {
+            true => composed::mix_positions(x, gate_up, down),
+            false => ops::mix_positions(x, gate_up, down),
+        }
+    })
+}
+
 pub(super) fn stablemax(setting: &Setting) -> Found {
     cross_entropy(setting, LossKind::Stablemax)
 }

@@ -1,0 +1,348 @@
+//! What stands around the products of an attention.
+
+use burn::tensor::DType;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::launch::*;
+use super::norm::sum_over_cube;
+
+/// A unit moves a pair of vectors, `half` apart in a head of `2 * half` vectors, from the projection to the heads, and turns
+/// it where it belongs to a query or a key. `part_rows` is B * heads.
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn split_heads_kernel<F: Float, N: Size>(
+    qkv: &[Vector<F, N>],
+    cos: &[Vector<f32, N>],
+    sin: &[Vector<f32, N>],
+    out: &mut [Vector<F, N>],
+    batch: usize,
+    #[comptime] len: usize,
+    #[comptime] heads: usize,
+    #[comptime] half: usize,
+    #[comptime] turn: bool,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS >= out.len() / 2 {
+        terminate!();
+    }
+    // The pairs of the projection, in order: slot, position, part, head, place.
+    let place = ABSOLUTE_POS % half;
+    let head = ABSOLUTE_POS / half % (3 * heads);
+    let position = ABSOLUTE_POS / (half * 3 * heads) % len;
+    let slot = ABSOLUTE_POS / (half * 3 * heads * len);
+    let from = (ABSOLUTE_POS / half) * (2 * half) + place;
+    let row = (head / heads * batch + slot) * heads + head % heads;
+    let to = (row * len + position) * (2 * half) + place;
+    let a = qkv[from];
+    let b = qkv[from + half];
+    if comptime!(turn) {
+        if head < 2 * heads {
+            let at = position * (2 * half) + place;
+            let first = Vector::<f32, N>::cast_from(a);
+            let second = Vector::<f32, N>::cast_from(b);
+            out[to] = Vector::cast_from(first * cos[at] - second * sin[at]);
+            out[to + half] = Vector::cast_from(second * cos[at] + first * sin[at]);
+        } else {
+            out[to] = a;
+            out[to + half] = b;
+        }
+    } else {
+        out[to] = a;
+        out[to + half] = b;
+    }
+}
+
+/// The way back: turned the other way.
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn split_heads_backward_kernel<F: Float, N: Size>(
+    q: &[Vector<F, N>],
+    k: &[Vector<F, N>],
+    v: &[Vector<F, N>],
+    cos: &[Vector<f32, N>],
+    sin: &[Vector<f32, N>],
+    out: &mut [Vector<F, N>],
+    #[comptime] len: usize,
+    #[comptime] heads: usize,
+    #[comptime] half: usize,
+    #[comptime] turn: bool,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS >= out.len() / 2 {
+        terminate!();
+    }
+    let place = ABSOLUTE_POS % half;
+    let head = ABSOLUTE_POS / half % (3 * heads);
+    let position = ABSOLUTE_POS / (half * 3 * heads) % len;
+    let slot = ABSOLUTE_POS / (half * 3 * heads * len);
+    let to = (ABSOLUTE_POS / half) * (2 * half) + place;
+    let row = slot * heads + head % heads;
+    let from = (row * len + position) * (2 * half) + place;
+    if head >= 2 * heads {
+        out[to] = v[from];
+        out[to + half] = v[from + half];
+    } else {
+        let mut a = q[from];
+        let mut b = q[from + half];
+        if head >= heads {
+            a = k[from];
+            b = k[from + half];
+        }
+        if comptime!(turn) {
+            let at = position * (2 * half) + place;
+            let first = Vector::<f32, N>::cast_from(a);
+            let second = Vector::<f32, N>::cast_from(b);
+            a = Vector::cast_from(first * cos[at] + second * sin[at]);
+            b = Vector::cast_from(second * cos[at] - first * sin[at]);
+        }
+        out[to] = a;
+        out[to + half] = b;
+    }
+}
+
+pub(super) fn split_heads(
+    qkv: CubeTensor,
+    cos: CubeTensor,
+    sin: CubeTensor,
+    heads: usize,
+    turn: bool,
+) -> CubeTensor {
+    let [qkv, cos, sin] = [qkv, cos, sin].map(into_contiguous);
+    let [batch, len, width] = qkv.meta.shape().dims();
+    let half = width / (6 * heads);
+    let size = vector_size(&qkv, half);
+    let (client, dtype) = (qkv.client.clone(), qkv.dtype);
+    let out = empty(&qkv, super::by_heads(qkv.meta.shape(), &heads), dtype);
+    let (count, cube) = units(&client, out.meta.num_elements() / (2 * size));
+    // SAFETY: a unit moves its own pair, of which `qkv` and `out` have as many; the tables are `[len, 2 * half]`.
+    unsafe {
+        split_heads_kernel::launch_unchecked(
+            &client,
+            count,
+            cube,
+            address_type(&[&qkv]),
+            size,
+            qkv.into_buffer_arg(),
+            cos.into_buffer_arg(),
+            sin.into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            batch,
+            len,
+            heads,
+            half / size,
+            turn,
+            elem_type(dtype),
+        );
+    }
+    out
+}
+
+pub(super) fn split_heads_backward(
+    parts: [CubeTensor; 3],
+    cos: CubeTensor,
+    sin: CubeTensor,
+    heads: usize,
+    turn: bool,
+) -> CubeTensor {
+    let [q, k, v] = parts.map(into_contiguous);
+    let [cos, sin] = [cos, sin].map(into_contiguous);
+    let [_, len, head_dim] = q.meta.shape().dims();
+    let half = head_dim / 2;
+    let size = vector_size(&q, half);
+    let (client, dtype) = (q.client.clone(), q.dtype);
+    let out = empty(&q, super::together(q.meta.shape(), &heads), dtype);
+    let (count, cube) = units(&client, out.meta.num_elements() / (2 * size));
+    // SAFETY: a unit moves its own pair, of which `out` has three times as many as each part; the tables are `[len, 2 * half]`.
+    unsafe {
+        split_heads_backward_kernel::launch_unchecked(
+            &client,
+            count,
+            cube,
+            address_type(&[&out]),
+            size,
+            q.into_buffer_arg(),
+            k.into_buffer_arg(),
+            v.into_buffer_arg(),
+            cos.into_buffer_arg(),
+            sin.into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            len,
+            heads,
+            half / size,
+            turn,
+            elem_type(dtype),
+        );
+    }
+    out
+}
+
+/// The largest of a value of each unit of the cube.
+#[cube]
+fn max_over_cube(value: f32, #[comptime] units: usize) -> f32 {
+    let mut shared = Shared::<[f32]>::new_slice(units);
+    let unit = UNIT_POS as usize;
+    shared[unit] = value;
+    sync_cube();
+    #[unroll]
+    for step in 0..comptime!(units.ilog2() as usize) {
+        let half = comptime!(units >> (step + 1));
+        if unit < half {
+            let other = shared[unit + half];
+            shared[unit] = max(shared[unit], other);
+        }
+        sync_cube();
+    }
+    shared[0]
+}
+
+/// A cube makes a row of `width` vectors.
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn softmax_kernel<F: Float, N: Size>(
+    scores: &[Vector<F, N>],
+    weights: &mut [Vector<F, N>],
+    log_sums: &mut [f32],
+    scale: f32,
+    #[comptime] width: usize,
+    #[comptime] units: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    let row = CUBE_POS;
+    if row >= log_sums.len() {
+        terminate!();
+    }
+    let unit = UNIT_POS as usize;
+    let turns = comptime!(width.div_ceil(units));
+    let mut kept = Array::<Vector<f32, N>>::new(turns);
+    let mut most = Vector::<f32, N>::new(-3.0e38f32);
+    #[unroll]
+    for turn in 0..turns {
+        let column = unit + turn * units;
+        if column < width {
+            let scaled =
+                Vector::<f32, N>::cast_from(scores[row * width + column]) * Vector::new(scale);
+            kept[turn] = scaled;
+            most = max(most, scaled);
+        }
+    }
+    let mut own = most.extract(0usize);
+    #[unroll]
+    for i in 1..N::value() {
+        own = max(own, most.extract(i));
+    }
+    let most = max_over_cube(own, units);
+    let mut sums = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for turn in 0..turns {
+        let column = unit + turn * units;
+        if column < width {
+            let weight = (kept[turn] - Vector::new(most)).exp();
+            kept[turn] = weight;
+            sums += weight;
+        }
+    }
+    let sum = sum_over_cube(sums.vector_sum(), units);
+    #[unroll]
+    for turn in 0..turns {
+        let column = unit + turn * units;
+        if column < width {
+            weights[row * width + column] = Vector::cast_from(kept[turn] / Vector::new(sum));
+        }
+    }
+    if unit == 0 {
+        log_sums[row] = most + sum.ln();
+    }
+}
+
+/// A unit makes a vector; a row has `width` of them.
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn softmax_backward_kernel<F: Float, N: Size>(
+    scores: &[Vector<F, N>],
+    of_weights: &[Vector<F, N>],
+    log_sums: &[f32],
+    along: &[f32],
+    weights: &mut [Vector<F, N>],
+    of_scores: &mut [Vector<F, N>],
+    scale: f32,
+    #[comptime] width: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS >= scores.len() {
+        terminate!();
+    }
+    let row = ABSOLUTE_POS / width;
+    let scale = Vector::<f32, N>::new(scale);
+    let score = Vector::<f32, N>::cast_from(scores[ABSOLUTE_POS]) * scale;
+    let weight = (score - Vector::new(log_sums[row])).exp();
+    let of_weight = Vector::<f32, N>::cast_from(of_weights[ABSOLUTE_POS]);
+    weights[ABSOLUTE_POS] = Vector::cast_from(weight);
+    of_scores[ABSOLUTE_POS] =
+        Vector::cast_from((of_weight - Vector::new(along[row])) * weight * scale);
+}
+
+pub(super) fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor) {
+    let scores = into_contiguous(scores);
+    let [_, _, width] = scores.meta.shape().dims();
+    let (client, dtype) = (scores.client.clone(), scores.dtype);
+    let weights = empty(&scores, scores.meta.shape().clone(), dtype);
+    let log_sums = empty(
+        &scores,
+        super::with_one(scores.meta.shape(), &2),
+        DType::F32,
+    );
+    let size = vector_size(&scores, width);
+    let vectors = width / size;
+    let (count, cube, units) = rows(&client, log_sums.meta.num_elements(), vectors);
+    // SAFETY: a cube stays in its row, of which the others have as many as `log_sums` has elements.
+    unsafe {
+        softmax_kernel::launch_unchecked(
+            &client,
+            count,
+            cube,
+            address_type(&[&scores]),
+            size,
+            scores.into_buffer_arg(),
+            weights.clone().into_buffer_arg(),
+            log_sums.clone().into_buffer_arg(),
+            scale,
+            vectors,
+            units,
+            elem_type(dtype),
+        );
+    }
+    (weights, log_sums)
+}
+
+pub(super) fn softmax_backward(
+    scores: CubeTensor,
+    of_weights: CubeTensor,
+    log_sums: CubeTensor,
+    along: CubeTensor,
+    scale: f32,
+) -> (CubeTensor, CubeTensor) {
+    let [scores, of_weights, log_sums, along] =
+        [scores, of_weights, log_sums, along].map(into_contiguous);
+    let [_, _, width] = scores.meta.shape().dims();
+    let (client, dtype) = (scores.client.clone(), scores.dtype);
+    let [weights, of_scores] =
+        std::array::from_fn(|_| empty(&scores, scores.meta.shape().clone(), dtype));
+    let size = vector_size(&scores, width);
+    let (count, cube) = units(&client, scores.meta.num_elements() / size);
+    // SAFETY: a unit reads and writes its own vector, of which all have as many; `log_sums` and `along` have one element a row.
+    unsafe {
+        softmax_backward_kernel::launch_unchecked(
+            &client,
+            count,
+            cube,
+            address_type(&[&scores]),
+            size,
+            scores.into_buffer_arg(),
+            of_weights.into_buffer_arg(),
+            log_sums.into_buffer_arg(),
+            along.into_buffer_arg(),
+            weights.clone().into_buffer_arg(),
+            of_scores.clone().into_buffer_arg(),
+            scale,
+            width / size,
+            elem_type(dtype),
+        );
+    }
+    (weights, of_scores)
+}

@@ -1,0 +1,382 @@
+//! Kernels of our own for GPUs, written once for all of them in CubeCL: each reads its operands once and writes its results.
+//!
+//! Burn fuses chains of element-wise operations by itself, but where several chains meet, as they do in a gradient, its search gives
+//! up and launches every operation alone. These kernels are opaque to it: one launch, whatever stands around them.
+//!
+//! All take plain tensors of any float type and compute in f32.
+
+// Launches without bound checks; each says why it stays within its buffers.
+#![allow(unsafe_code)]
+
+mod adam_atan2;
+mod attention;
+mod norm;
+mod swiglu;
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, DispatchTensorKind, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{AdamAtan2Hyper, RopeTable};
+
+/// The kernels as operations of Burn's CubeCL backend; their arguments are those of the functions below.
+#[backend_extension(Cube, Fusion)]
+trait Kernels: Backend {
+    #[fusion(dtype = gate_up, shape = with_half(gate_up, dim))]
+    fn swiglu(gate_up: FloatTensor<Self>, dim: usize) -> FloatTensor<Self>;
+
+    #[fusion(dtype = gate_up, shape = gate_up)]
+    fn swiglu_backward(
+        gate_up: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        dim: usize,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = |x, _y, dim| (x.clone(), TensorSpec::new(with_one(&x.shape, dim), DType::F32)))]
+    fn add_rms_norm(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        dim: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    #[fusion(dtype = out, shape = out)]
+    fn rms_norm_backward(
+        out: FloatTensor<Self>,
+        rms: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        dim: usize,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(dtype = qkv, shape = by_heads(qkv, heads))]
+    fn split_heads(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        turn: bool,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = |q, _k, _v, _cos, _sin, heads, _turn| TensorSpec::new(together(&q.shape, heads), q.dtype))]
+    fn split_heads_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        turn: bool,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = |scores, _scale| (scores.clone(), TensorSpec::new(with_one(&scores.shape, &2), DType::F32)))]
+    fn softmax(scores: FloatTensor<Self>, scale: f32) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    #[fusion(meta = |scores, _of_weights, _log_sums, _along, _scale| (scores.clone(), scores.clone()))]
+    fn softmax_backward(
+        scores: FloatTensor<Self>,
+        of_weights: FloatTensor<Self>,
+        log_sums: FloatTensor<Self>,
+        along: FloatTensor<Self>,
+        scale: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    #[fusion(meta = |p, m, v, _g, _hyper| (p.clone(), m.clone(), v.clone()))]
+    fn adam_atan2(
+        p: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        hyper: AdamAtan2Hyper,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+fn with_half(shape: &Shape, dim: &usize) -> Shape {
+    let mut shape = shape.clone();
+    shape[*dim] /= 2;
+    shape
+}
+
+fn with_one(shape: &Shape, dim: &usize) -> Shape {
+    let mut shape = shape.clone();
+    shape[*dim] = 1;
+    shape
+}
+
+/// `[B, L, 3D]` → `[3 * B * heads, L, head_dim]`
+fn by_heads(qkv: &Shape, heads: &usize) -> Shape {
+    let [batch, len, width] = qkv.dims();
+    Shape::new([3 * batch * heads, len, width / (3 * heads)])
+}
+
+/// `[B * heads, L, head_dim]` → `[B, L, 3D]`
+fn together(q: &Shape, heads: &usize) -> Shape {
+    let [rows, len, head_dim] = q.dims();
+    Shape::new([rows / heads, len, 3 * heads * head_dim])
+}
+
+impl Kernels for CubeBackend {
+    fn swiglu(gate_up: CubeTensor, dim: usize) -> CubeTensor {
+        swiglu::forward(gate_up, dim)
+    }
+
+    fn swiglu_backward(gate_up: CubeTensor, grad: CubeTensor, dim: usize) -> CubeTensor {
+        swiglu::backward(gate_up, grad, dim)
+    }
+
+    fn add_rms_norm(x: CubeTensor, y: CubeTensor, dim: usize) -> (CubeTensor, CubeTensor) {
+        norm::forward(x, y, dim)
+    }
+
+    fn rms_norm_backward(
+        out: CubeTensor,
+        rms: CubeTensor,
+        grad: CubeTensor,
+        dim: usize,
+    ) -> CubeTensor {
+        norm::backward(out, rms, grad, dim)
+    }
+
+    fn split_heads(
+        qkv: CubeTensor,
+        cos: CubeTensor,
+        sin: CubeTensor,
+        heads: usize,
+        turn: bool,
+    ) -> CubeTensor {
+        attention::split_heads(qkv, cos, sin, heads, turn)
+    }
+
+    fn split_heads_backward(
+        q: CubeTensor,
+        k: CubeTensor,
+        v: CubeTensor,
+        cos: CubeTensor,
+        sin: CubeTensor,
+        heads: usize,
+        turn: bool,
+    ) -> CubeTensor {
+        attention::split_heads_backward([q, k, v], cos, sin, heads, turn)
+    }
+
+    fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor) {
+        attention::softmax(scores, scale)
+    }
+
+    fn softmax_backward(
+        scores: CubeTensor,
+        of_weights: CubeTensor,
+        log_sums: CubeTensor,
+        along: CubeTensor,
+        scale: f32,
+    ) -> (CubeTensor, CubeTensor) {
+        attention::softmax_backward(scores, of_weights, log_sums, along, scale)
+    }
+
+    fn adam_atan2(
+        p: CubeTensor,
+        m: CubeTensor,
+        v: CubeTensor,
+        g: CubeTensor,
+        hyper: AdamAtan2Hyper,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        adam_atan2::update(p, m, v, g, hyper)
+    }
+}
+
+/// Whether the kernels run on `x`: a plain tensor of a CubeCL backend, and `HRM_FUSED=0` is not set.
+pub(super) fn available<const D: usize>(x: &Tensor<D>) -> bool {
+    super::enabled() && matches!(x.clone().into_dispatch().kind, DispatchTensorKind::Cube(_))
+}
+
+/// Whether `x`, plain or not, is a tensor of a CubeCL backend.
+pub(super) fn on_gpu(x: &Tensor<3>) -> bool {
+    match x.clone().into_dispatch().kind {
+        DispatchTensorKind::Cube(_) => true,
+        DispatchTensorKind::Autodiff(inner) => matches!(*inner, DispatchTensorKind::Cube(_)),
+        #[allow(unreachable_patterns)] // Other backends are there or not by feature.
+        _ => false,
+    }
+}
+
+/// `silu(gate) * up`, gate and up the halves of dimension `dim`.
+///
+/// # Shapes
+/// `[.., 2I, ..]` → `[.., I, ..]`
+pub(super) fn swiglu(gate_up: Tensor<3>, dim: usize) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::swiglu(gate_up.into_dispatch(), dim))
+}
+
+/// The gradient of [`swiglu`]'s operand from that of its result.
+pub(super) fn swiglu_backward(gate_up: Tensor<3>, grad: Tensor<3>, dim: usize) -> Tensor<3> {
+    let (gate_up, grad) = (gate_up.into_dispatch(), grad.into_dispatch());
+    Tensor::from_dispatch(Dispatch::swiglu_backward(gate_up, grad, dim))
+}
+
+/// `rms_norm(x + y)` along `dim`, 1 or 2, and what it divided by, in f32.
+///
+/// # Shapes
+/// `x`, `y` `[A, B, N]` → the same, and `[A, 1, N]` or `[A, B, 1]`
+pub(super) fn add_rms_norm(x: Tensor<3>, y: Tensor<3>, dim: usize) -> (Tensor<3>, Tensor<3>) {
+    let (out, rms) = Dispatch::add_rms_norm(x.into_dispatch(), y.into_dispatch(), dim);
+    (Tensor::from_dispatch(out), Tensor::from_dispatch(rms))
+}
+
+/// The gradient of `x + y` from that of the result, with what [`add_rms_norm`] returned.
+pub(super) fn rms_norm_backward(
+    out: Tensor<3>,
+    rms: Tensor<3>,
+    grad: Tensor<3>,
+    dim: usize,
+) -> Tensor<3> {
+    let [out, rms, grad] = [out, rms, grad].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::rms_norm_backward(out, rms, grad, dim))
+}
+
+/// Queries, keys and values by heads, the first two turned by their positions.
+///
+/// # Shapes
+/// `qkv` `[B, L, 3D]` → three times `[B * heads, L, head_dim]`
+pub(super) fn split_heads(
+    qkv: Tensor<3>,
+    heads: usize,
+    rope: Option<&RopeTable>,
+) -> [Tensor<3>; 3] {
+    let rows = qkv.dims()[0] * heads;
+    let [cos, sin] = tables(&qkv, rope).map(Tensor::into_dispatch);
+    let all = Dispatch::split_heads(qkv.into_dispatch(), cos, sin, heads, rope.is_some());
+    let all = Tensor::<3>::from_dispatch(all);
+    [0, 1, 2].map(|i| all.clone().narrow(0, i * rows, rows))
+}
+
+/// The gradient of [`split_heads`]' operand from those of its results.
+pub(super) fn split_heads_backward(
+    parts: [Tensor<3>; 3],
+    heads: usize,
+    rope: Option<&RopeTable>,
+) -> Tensor<3> {
+    let [cos, sin] = tables(&parts[0], rope).map(Tensor::into_dispatch);
+    let [q, k, v] = parts.map(Tensor::into_dispatch);
+    let turn = rope.is_some();
+    Tensor::from_dispatch(Dispatch::split_heads_backward(
+        q, k, v, cos, sin, heads, turn,
+    ))
+}
+
+/// Cosines and sines; without positions tensors that stand for them and are not read.
+fn tables(x: &Tensor<3>, rope: Option<&RopeTable>) -> [Tensor<2>; 2] {
+    match rope {
+        Some(rope) => [&rope.cos, &rope.sin].map(|table| table.clone().without_autodiff()),
+        None => std::array::from_fn(|_| Tensor::zeros([1, 1], (&x.device(), DType::F32))),
+    }
+}
+
+/// Softmax of `scale * scores` over the last dimension, and `ln Σ exp` of each row in f32.
+///
+/// # Shapes
+/// `[R, Q, K]` → the same, and `[R, Q, 1]`
+pub(super) fn softmax(scores: Tensor<3>, scale: f64) -> (Tensor<3>, Tensor<3>) {
+    let (weights, log_sums) = Dispatch::softmax(scores.into_dispatch(), scale as f32);
+    (
+        Tensor::from_dispatch(weights),
+        Tensor::from_dispatch(log_sums),
+    )
+}
+
+/// The softmax again, and the gradient of the scores from that of the weights.
+///
+/// # Shapes
+/// `scores`, `of_weights` `[R, Q, K]`; `log_sums` from [`softmax`] and `along`, the sum over the keys of weight times gradient,
+/// `[R, Q, 1]` in f32 → two like `scores`
+pub(super) fn softmax_backward(
+    scores: Tensor<3>,
+    of_weights: Tensor<3>,
+    log_sums: Tensor<3>,
+    along: Tensor<3>,
+    scale: f64,
+) -> (Tensor<3>, Tensor<3>) {
+    let [scores, of_weights, log_sums, along] =
+        [scores, of_weights, log_sums, along].map(Tensor::into_dispatch);
+    let (weights, of_scores) =
+        Dispatch::softmax_backward(scores, of_weights, log_sums, along, scale as f32);
+    (
+        Tensor::from_dispatch(weights),
+        Tensor::from_dispatch(of_scores),
+    )
+}
+
+/// One update of AdamAtan2, in place where no one else holds a buffer; f32.
+pub(super) fn adam_atan2_update<const D: usize>(
+    p: Tensor<D>,
+    m: Tensor<D>,
+    v: Tensor<D>,
+    g: Tensor<D>,
+    hyper: AdamAtan2Hyper,
+) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+    let [p, m, v, g] = [p, m, v, g].map(Tensor::into_dispatch);
+    let (p, m, v) = Dispatch::adam_atan2(p, m, v, g, hyper);
+    (
+        Tensor::from_dispatch(p),
+        Tensor::from_dispatch(m),
+        Tensor::from_dispatch(v),
+    )
+}
+
+/// What the kernels' launches have in common.
+mod launch {
+    pub(super) use burn::backend::cubecl::dtype_to_elem_type as elem_type;
+    use burn::tensor::{DType, Shape};
+    pub(super) use burn_cubecl::cubecl;
+    use burn_cubecl::cubecl::client::Client;
+    use burn_cubecl::cubecl::ir::AddressType;
+    use burn_cubecl::cubecl::prelude::*;
+    pub(super) use burn_cubecl::kernel::into_contiguous;
+    use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+    pub(super) use burn_cubecl::tensor::CubeTensor;
+
+    /// A tensor to be written, beside `x`.
+    pub(super) fn empty(x: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+        empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), shape, dtype)
+    }
+
+    /// The most elements that a unit may load at once where `len` of them lie in a row.
+    pub(super) fn vector_size(x: &CubeTensor, len: usize) -> VectorSize {
+        x.client
+            .io_optimized_vector_sizes(x.dtype.size())
+            .filter(|size| len.is_multiple_of(*size))
+            .max()
+            .unwrap_or(1)
+    }
+
+    pub(super) fn address_type(tensors: &[&CubeTensor]) -> AddressType {
+        let types = tensors.iter().map(|tensor| tensor.required_address_type());
+        types.max().unwrap_or_default()
+    }
+
+    /// Cubes for so many units that know nothing of each other.
+    pub(super) fn units(client: &Client, count: usize) -> (CubeCount, CubeDim) {
+        let dim = CubeDim::new(client, count);
+        (
+            cubecl::calculate_cube_count_elemwise(client, count, dim),
+            dim,
+        )
+    }
+
+    /// A cube for each row of so many vectors, and its units, a power of two.
+    pub(super) fn rows(
+        client: &Client,
+        rows: usize,
+        vectors: usize,
+    ) -> (CubeCount, CubeDim, usize) {
+        let most = client
+            .properties()
+            .hardware
+            .max_units_per_cube
+            .clamp(1, 256) as usize;
+        let units = 1 << vectors.clamp(1, most).ilog2();
+        let dim = CubeDim::new_1d(units as u32);
+        let count = cubecl::calculate_cube_count_elemwise(client, rows * units, dim);
+        (count, dim, units)
+    }
+}
