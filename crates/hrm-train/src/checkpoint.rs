@@ -26,7 +26,7 @@ use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
 use crate::parallel::Replicas;
-use crate::run::{Progress, RunFile, list_checkpoints};
+use crate::run::{Progress, RunFile, UNFINISHED, list_checkpoints};
 use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
@@ -891,7 +891,7 @@ fn write_parts(
     fill: impl FnOnce(&mut File) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
+    name.push(UNFINISHED);
     let temporary = path.with_file_name(name);
     let io = || TrainError::io("write", path);
     let written = File::create(&temporary).map_err(io()).and_then(|mut file| {

@@ -316,7 +316,12 @@ fn start(
         bail!("{} is a file; expected the name of a folder", out.display());
     }
     if args.force {
-        check_run(out)?;
+        Run::check_start_over(out).with_context(|| {
+            format!(
+                "--force starts anew where a run is, and {} holds other files; choose another name",
+                out.display()
+            )
+        })?;
     }
     let set = PuzzleSet::load(data, "train")?;
     let weights = match &args.init {
@@ -392,10 +397,10 @@ fn start(
         None => Trainer::new(config, Arc::new(set), device)?,
     };
     trainer.data_parallel(others)?;
-    if args.force {
-        clear(out)?;
-    }
-    let mut run = Run::start(out, &file, trainer)?;
+    let mut run = match args.force {
+        true => Run::start_over(out, &file, trainer)?,
+        false => Run::start(out, &file, trainer)?,
+    };
     if let Some(held_out) = held_out {
         run.hold_out(Arc::new(held_out))?;
     }
@@ -454,91 +459,6 @@ fn weights(
         );
     }
     Ok((model, config))
-}
-
-/// Files of a run beside `checkpoints`.
-const FILES: [&str; 3] = ["config.json", "metrics.jsonl", "best.safetensors"];
-
-/// A name without the ending that it has while it is written.
-fn whole(name: &str) -> &str {
-    name.strip_suffix(".tmp").unwrap_or(name)
-}
-
-fn is_checkpoint(name: &str) -> bool {
-    let step = whole(name).strip_prefix("step-");
-    let step = step.and_then(|rest| rest.strip_suffix(".safetensors"));
-    step.is_some_and(|step| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Names in a folder, `None` for one that is no text; nothing where there is no such folder.
-fn names(folder: &Path) -> Result<Vec<Option<String>>> {
-    let read = || -> std::io::Result<Vec<Option<String>>> {
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let entries = std::fs::read_dir(folder)?;
-        entries
-            .map(|entry| Ok(entry?.file_name().into_string().ok()))
-            .collect()
-    };
-    read().with_context(|| format!("cannot read {}", folder.display()))
-}
-
-/// Refuses a folder that holds something and no run: neither the record of one, nor what is left of a start that was cut off.
-fn check_run(out: &Path) -> Result<()> {
-    let refused = || {
-        format!(
-            "--force starts anew where a run is, and {} holds other files; choose another name",
-            out.display()
-        )
-    };
-    let found = names(out)?;
-    if found.iter().flatten().any(|name| name == "config.json") {
-        RunFile::read(out).with_context(refused)?;
-        return Ok(());
-    }
-    let of_start = |name: &Option<String>| {
-        let name = name.as_deref().map(whole);
-        name.is_some_and(|name| {
-            FILES.contains(&name) || [".lock", "checkpoints", "tensorboard"].contains(&name)
-        })
-    };
-    let begun = |name: &String| name == ".lock" || name == "checkpoints";
-    let is_start = found.iter().flatten().any(begun) && found.iter().all(of_start);
-    let checkpoints = names(&out.join("checkpoints"))?;
-    let mut checkpoints = checkpoints.iter().map(Option::as_deref);
-    let all_known = checkpoints.all(|name| name.is_some_and(is_checkpoint));
-    match found.is_empty() || (is_start && all_known) {
-        true => Ok(()),
-        false => bail!(refused()),
-    }
-}
-
-/// Removes the files of the run in a folder that is to be used anew; whatever else is in it stays.
-fn clear(out: &Path) -> Result<()> {
-    // Held until they are gone.
-    let lock = std::fs::File::open(out.join(".lock"));
-    if lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
-        bail!("{} is in use by another process", out.display());
-    }
-    let remove = |path: &Path| match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    };
-    // Without the first one the folder is no run.
-    for name in FILES {
-        remove(&out.join(name))?;
-        remove(&out.join(format!("{name}.tmp")))?;
-    }
-    let checkpoints = out.join("checkpoints");
-    for name in names(&checkpoints)?.iter().flatten() {
-        if is_checkpoint(name) {
-            remove(&checkpoints.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {

@@ -1,9 +1,27 @@
 //! Where the files of a run lie, and the lock of its folder.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::file::Record;
 use crate::error::TrainError;
+
+const CONFIG: &str = "config.json";
+const METRICS: &str = "metrics.jsonl";
+const BEST: &str = "best.safetensors";
+const LOCK: &str = ".lock";
+const CHECKPOINTS: &str = "checkpoints";
+
+/// Files of a run beside its checkpoints. Without the first one the folder is no run.
+const FILES: [&str; 3] = [CONFIG, METRICS, BEST];
+
+/// A folder that programs make in that of a run; no run writes to it.
+const EVENTS: &str = "tensorboard";
+
+/// Ending of a name while the file is written.
+pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// The last checkpoint of a run folder, none where there is none yet.
 ///
@@ -15,24 +33,42 @@ pub fn latest_checkpoint(dir: &Path) -> Result<Option<PathBuf>, TrainError> {
 
 /// The best weights of a run that evaluates, `best.safetensors`; there is no such file before the first evaluation.
 pub fn best_weights(dir: &Path) -> PathBuf {
-    dir.join("best.safetensors")
+    dir.join(BEST)
 }
 
 pub(crate) fn config_path(dir: &Path) -> PathBuf {
-    dir.join("config.json")
+    dir.join(CONFIG)
 }
 
 pub(crate) fn metrics_path(dir: &Path) -> PathBuf {
-    dir.join("metrics.jsonl")
+    dir.join(METRICS)
 }
 
 fn checkpoints(dir: &Path) -> PathBuf {
-    dir.join("checkpoints")
+    dir.join(CHECKPOINTS)
 }
 
 /// The file of a step's checkpoint.
 pub(crate) fn checkpoint_path(dir: &Path, step: u64) -> PathBuf {
     checkpoints(dir).join(format!("step-{step:09}.safetensors"))
+}
+
+/// The step of the checkpoint of a name; none of other names.
+fn checkpoint_step(name: &str) -> Option<u64> {
+    let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+    // A sign is a number to `parse`, and no name that a run gives.
+    let digits = step.bytes().all(|byte| byte.is_ascii_digit());
+    step.parse().ok().filter(|_| digits)
+}
+
+/// A name without the ending that it has while it is written.
+fn finished(name: &str) -> &str {
+    name.strip_suffix(UNFINISHED).unwrap_or(name)
+}
+
+/// Whether a run writes a file of this name into its folder of checkpoints.
+fn is_of_checkpoint(name: &str) -> bool {
+    checkpoint_step(finished(name)).is_some()
 }
 
 /// Makes the folder of a new run and locks it.
@@ -41,12 +77,80 @@ pub(crate) fn checkpoint_path(dir: &Path, step: u64) -> PathBuf {
 /// If it holds a run or checkpoints of one, or can't be written. Nothing is written where that is seen at once.
 pub(crate) fn prepare(dir: &Path) -> Result<File, TrainError> {
     check_new(dir)?;
-    let checkpoints = checkpoints(dir);
-    fs::create_dir_all(&checkpoints).map_err(TrainError::io("create", &checkpoints))?;
-    let lock = lock(dir)?;
+    let lock = make(dir)?;
     // Another process may have made a run of it in the meantime.
     check_new(dir)?;
     Ok(lock)
+}
+
+/// As [`prepare`], where a run may be, or what is left of a start that was cut off: its files are removed, once it is known
+/// that no other process has it; whatever else is there stays.
+///
+/// # Errors
+/// As [`check_over`]; if another process has the folder, or the disk fails.
+pub(crate) fn prepare_over(dir: &Path) -> Result<File, TrainError> {
+    check_over(dir)?;
+    let lock = make(dir)?;
+    // Another process may have been at it until now.
+    check_over(dir)?;
+    clear(dir)?;
+    Ok(lock)
+}
+
+fn make(dir: &Path) -> Result<File, TrainError> {
+    let checkpoints = checkpoints(dir);
+    fs::create_dir_all(&checkpoints).map_err(TrainError::io("create", &checkpoints))?;
+    lock(dir)
+}
+
+/// Refuses a folder that holds something and no run: neither the record of one, nor what a start that was cut off has left and
+/// nothing else.
+pub(crate) fn check_over(dir: &Path) -> Result<(), TrainError> {
+    if config_path(dir).exists() {
+        return Record::read(dir).map(|_| ());
+    }
+    let no_run = |reason: String| {
+        Err(TrainError::NoRun {
+            path: dir.to_owned(),
+            reason: format!("it has no {CONFIG}, {reason}"),
+        })
+    };
+    let found = names(dir)?;
+    let of_run =
+        |name: &str| FILES.contains(&finished(name)) || [LOCK, CHECKPOINTS, EVENTS].contains(&name);
+    if let Some(name) = found.iter().find(|name| !is(name, of_run)) {
+        return no_run(format!("and {} is no file of one", name.display()));
+    }
+    let begun = |name: &str| name == LOCK || name == CHECKPOINTS;
+    if !found.is_empty() && !found.iter().any(|name| is(name, begun)) {
+        return no_run("nor what a start begins with".to_owned());
+    }
+    match names(&checkpoints(dir))?
+        .iter()
+        .find(|name| !is(name, is_of_checkpoint))
+    {
+        None => Ok(()),
+        Some(name) => no_run(format!(
+            "and {CHECKPOINTS}/{} is no checkpoint",
+            name.display()
+        )),
+    }
+}
+
+/// Removes the files of a run; whatever else is in its folder stays.
+fn clear(dir: &Path) -> Result<(), TrainError> {
+    // The first of them first: a run without checkpoints would be none to go on with.
+    for name in FILES {
+        remove_any(&dir.join(name))?;
+        remove_any(&dir.join(format!("{name}{UNFINISHED}")))?;
+    }
+    let checkpoints = checkpoints(dir);
+    for name in names(&checkpoints)? {
+        if is(&name, is_of_checkpoint) {
+            remove_any(&checkpoints.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn check_new(dir: &Path) -> Result<(), TrainError> {
@@ -73,7 +177,7 @@ fn check_new(dir: &Path) -> Result<(), TrainError> {
 /// # Errors
 /// If another process has it, or the folder can't be written.
 pub(crate) fn lock(dir: &Path) -> Result<File, TrainError> {
-    let path = dir.join(".lock");
+    let path = dir.join(LOCK);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -91,17 +195,11 @@ pub(crate) fn lock(dir: &Path) -> Result<File, TrainError> {
 
 /// Steps and files of the checkpoints, oldest first. Temporary files of a write that was cut off don't count.
 pub(crate) fn list_checkpoints(dir: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
-    let mut found = Vec::new();
-    for path in files(&checkpoints(dir))? {
-        let step = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors"))
-            .and_then(|step| step.parse().ok());
-        if let Some(step) = step {
-            found.push((step, path));
-        }
-    }
+    let checkpoints = checkpoints(dir);
+    let found = names(&checkpoints)?.into_iter();
+    let mut found: Vec<_> = found
+        .filter_map(|name| Some((checkpoint_step(name.to_str()?)?, checkpoints.join(&name))))
+        .collect();
     found.sort();
     Ok(found)
 }
@@ -134,24 +232,44 @@ fn remove(path: &Path) -> Result<(), TrainError> {
     fs::remove_file(path).map_err(TrainError::io("remove", path))
 }
 
-/// Removes what writes that were cut off have left.
+/// Removes a file where there is one.
+fn remove_any(path: &Path) -> Result<(), TrainError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(TrainError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what writes of a run that were cut off have left.
 pub(crate) fn sweep(dir: &Path) -> Result<(), TrainError> {
-    for folder in [dir.to_owned(), checkpoints(dir)] {
-        for path in files(&folder)? {
-            if path.extension().is_some_and(|extension| extension == "tmp") {
-                remove(&path)?;
-            }
+    for name in FILES {
+        remove_any(&dir.join(format!("{name}{UNFINISHED}")))?;
+    }
+    let checkpoints = checkpoints(dir);
+    for name in names(&checkpoints)? {
+        if is(&name, |name| {
+            name.ends_with(UNFINISHED) && is_of_checkpoint(name)
+        }) {
+            remove_any(&checkpoints.join(name))?;
         }
     }
     Ok(())
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+/// Whether a name is text, and such a one.
+fn is(name: &OsStr, such: impl Fn(&str) -> bool) -> bool {
+    name.to_str().is_some_and(such)
+}
+
+/// Names in a folder; none where there is no such folder.
+fn names(folder: &Path) -> Result<Vec<OsString>, TrainError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
     fs::read_dir(folder)
         .map_err(TrainError::io("read", folder))?
-        .map(|entry| Ok(entry.map_err(TrainError::io("read", folder))?.path()))
+        .map(|entry| Ok(entry.map_err(TrainError::io("read", folder))?.file_name()))
         .collect()
 }

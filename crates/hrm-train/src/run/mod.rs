@@ -28,10 +28,12 @@ pub use folder::{best_weights, latest_checkpoint};
 pub use guard::{Best, Fault, GuardConfig, Progress, Remedy};
 pub use journal::{MetricsLine, read_metrics};
 
-pub(crate) use folder::list_checkpoints;
+pub(crate) use folder::{UNFINISHED, list_checkpoints};
 
 use file::Record;
-use folder::{checkpoint_path, lock, prepare, prune, remove_after, sweep};
+use folder::{
+    check_over, checkpoint_path, lock, prepare, prepare_over, prune, remove_after, sweep,
+};
 use journal::Journal;
 use writer::Writer;
 
@@ -117,7 +119,33 @@ impl Run {
     /// # Errors
     /// If the folder holds a run or checkpoints already, or can't be written.
     pub fn start(dir: &Path, file: &RunFile, trainer: Trainer) -> Result<Self, TrainError> {
-        let lock = prepare(dir)?;
+        Self::start_in(dir, prepare(dir)?, file, trainer)
+    }
+
+    /// As [`Run::start`], in a folder that may hold a run or what is left of a start that was cut off: its files are removed
+    /// first, and those that no run has written stay. No other process gets at the folder in between.
+    ///
+    /// # Errors
+    /// As [`Run::check_start_over`]; if another process trains in the folder, or the disk fails.
+    pub fn start_over(dir: &Path, file: &RunFile, trainer: Trainer) -> Result<Self, TrainError> {
+        Self::start_in(dir, prepare_over(dir)?, file, trainer)
+    }
+
+    /// Whether [`Run::start_over`] may take a folder, for who wants to know before the trainer is made: it is not there or is
+    /// empty, holds a run, or what is left of a start that was cut off and nothing else.
+    ///
+    /// # Errors
+    /// [`TrainError::NoRun`] or [`TrainError::BadFile`] if it holds something else; if it can't be read.
+    pub fn check_start_over(dir: &Path) -> Result<(), TrainError> {
+        check_over(dir)
+    }
+
+    fn start_in(
+        dir: &Path,
+        lock: File,
+        file: &RunFile,
+        trainer: Trainer,
+    ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
         trainer.save(&checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.

@@ -637,3 +637,78 @@ fn what_is_no_whole_packed_run_is_refused() {
     }
     Run::unpack(&at("packed"), &at("moved")).unwrap();
 }
+
+#[test]
+fn a_run_starts_over_and_what_is_not_its_own_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fresh, run) = (dir.path().join("fresh"), dir.path().join("run"));
+    let file = run_file();
+    let over = || {
+        let trainer = Trainer::new(file.config.clone(), puzzles(1), &Device::flex()).unwrap();
+        Run::start_over(&run, &file, trainer)
+    };
+    drop(start(&fresh, &file, None));
+    let mut first = start(&run, &file, None);
+    first.train(|report| report.step < 4).unwrap();
+    // Half written by the run, and by someone else.
+    let theirs = [
+        "notes.txt",
+        "notes.tmp",
+        "checkpoints/step-+7.safetensors",
+        "checkpoints/step-last.safetensors",
+        "checkpoints/model.bin.tmp",
+    ];
+    let halves = [
+        "config.json.tmp",
+        "best.safetensors",
+        "checkpoints/step-000000009.safetensors.tmp",
+    ];
+    for name in theirs.iter().chain(&halves) {
+        fs::write(run.join(name), name).unwrap();
+    }
+    let before = files(&run);
+    let error = over().unwrap_err();
+    assert!(matches!(error, TrainError::RunInUse { .. }), "{error}");
+    assert_eq!(files(&run), before);
+    drop(first);
+
+    let mut again = over().unwrap();
+    let (kept, own): (Vec<_>, Vec<_>) = files(&run)
+        .into_iter()
+        .partition(|(name, _)| theirs.iter().any(|known| name == Path::new(known)));
+    assert_eq!(kept.len(), theirs.len());
+    assert!(own == files(&fresh));
+    let error = over().unwrap_err();
+    assert!(matches!(error, TrainError::RunInUse { .. }), "{error}");
+    assert_eq!(again.train(|_| true).unwrap(), Outcome::Finished);
+    for name in theirs {
+        assert_eq!(fs::read(run.join(name)).unwrap(), name.as_bytes());
+    }
+}
+
+#[test]
+fn only_a_run_or_what_is_left_of_a_start_is_started_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let refused = |wanted: &str| {
+        let error = Run::check_start_over(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+    };
+    Run::check_start_over(&at("nowhere")).unwrap();
+    Run::check_start_over(dir.path()).unwrap();
+    fs::write(at("metrics.jsonl"), "").unwrap();
+    refused("nor what a start begins with");
+    fs::create_dir(at("checkpoints")).unwrap();
+    fs::write(at("checkpoints/step-000000000.safetensors.tmp"), "half").unwrap();
+    fs::create_dir(at("tensorboard")).unwrap();
+    Run::check_start_over(dir.path()).unwrap();
+    fs::write(at("checkpoints/model.bin"), "weights").unwrap();
+    refused("checkpoints/model.bin is no checkpoint");
+    fs::write(at("notes.txt"), "mine").unwrap();
+    refused("notes.txt is no file of one");
+    fs::write(at("config.json"), r#"{"hidden_size": 512}"#).unwrap();
+    refused("hidden_size");
+    drop(start(&at("run"), &run_file(), None));
+    fs::copy(at("run/config.json"), at("config.json")).unwrap();
+    Run::check_start_over(dir.path()).unwrap();
+}
