@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! What can be wrong with a configuration, or with a change of one.
 
 /// A configuration that describes no model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -49,5 +49,33 @@ pub enum ConfigError {
         found: usize,
         /// Largest value.
         limit: usize,
+    },
+}
+
+/// A puzzle table that can't be changed as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PuzzleIdsError {
+    /// There is none.
+    #[error("the model has no puzzle table")]
+    NoTable,
+    /// It would have no row.
+    #[error("the puzzle table must have at least one row")]
+    NoRow,
+    /// It has fewer rows than it is to be cut to.
+    #[error("the puzzle table can't be cut to {count} rows, it has {rows}")]
+    Cut {
+        /// Rows asked for.
+        count: usize,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// It has more rows than it is to grow to.
+    #[error("the puzzle table can't grow to {count} rows, it has {rows}")]
+    Grow {
+        /// Rows asked for.
+        count: usize,
+        /// Rows there are.
+        rows: usize,
     },
 }

@@ -34,6 +34,7 @@ mod flops;
 mod init;
 mod model;
 pub mod ops;
+mod puzzle_ids;
 #[cfg(feature = "store")]
 pub mod store;
 mod weights;
@@ -42,8 +43,9 @@ pub use config::{
     ComputeType, GradientSpan, HaltHead, HrmConfig, Levels, MixerKind, PositionKind,
     PuzzleEmbeddingConfig, Sizes,
 };
-pub use error::ConfigError;
+pub use error::{ConfigError, PuzzleIdsError};
 pub use flops::Flops;
 pub use init::{TRUNCATED_STD, truncated_normal};
 pub use model::{Hrm, LatentState, SegmentOutput};
+pub use puzzle_ids::PuzzleIds;
 pub use weights::{Weight, WeightRole};

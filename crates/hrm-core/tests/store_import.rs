@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor as BurnTensor, TensorData};
 use hrm_core::store::{
-    ConfigHints, ImportOptions, ImportWarning, PuzzleTable, StoreError, TensorFile, export,
-    export_bytes, import, inspect,
+    ConfigHints, ImportOptions, ImportWarning, StoreError, TensorFile, export, export_bytes,
+    import, inspect,
 };
 use hrm_core::{
     ComputeType, GradientSpan, HaltHead, Hrm, HrmConfig, Levels, MixerKind, PositionKind,
-    PuzzleEmbeddingConfig, Sizes,
+    PuzzleEmbeddingConfig, PuzzleIds, Sizes,
 };
 use torch_file::{Tensor, checkpoint, f32_bytes};
 
@@ -569,11 +569,11 @@ fn the_puzzle_table_is_cut_grown_or_reset() {
     let table = TensorData::from([[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0], [6.0, 40.0]]);
     let model = model(&config).with_puzzle_table(BurnTensor::from_data(table, &device()));
     let file = torch(&model, "", |_| {});
-    let rows = |puzzle_table| -> Result<Vec<f32>, String> {
+    let rows = |puzzle_ids| -> Result<Vec<f32>, String> {
         let imported = import(
             &file,
             &ImportOptions {
-                puzzle_table,
+                puzzle_ids,
                 ..options(&config)
             },
             &device(),
@@ -585,32 +585,32 @@ fn the_puzzle_table_is_cut_grown_or_reset() {
         Ok(table.to_data().iter().collect())
     };
     assert_eq!(
-        rows(PuzzleTable::Keep).unwrap(),
+        rows(PuzzleIds::Keep).unwrap(),
         [1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 6.0, 40.0]
     );
-    assert_eq!(rows(PuzzleTable::Cut(2)).unwrap(), [1.0, 10.0, 2.0, 20.0]);
+    assert_eq!(rows(PuzzleIds::Cut(2)).unwrap(), [1.0, 10.0, 2.0, 20.0]);
     assert_eq!(
-        rows(PuzzleTable::Grow(6)).unwrap()[6..],
+        rows(PuzzleIds::Grow(6)).unwrap()[6..],
         [6.0, 40.0, 3.0, 25.0, 3.0, 25.0]
     );
-    assert_eq!(rows(PuzzleTable::Reset(3)).unwrap(), [0.0; 6]);
+    assert_eq!(rows(PuzzleIds::Reset(3)).unwrap(), [0.0; 6]);
     assert!(
-        rows(PuzzleTable::Cut(5))
+        rows(PuzzleIds::Cut(5))
             .unwrap_err()
             .contains("can't be cut to 5 rows, it has 4")
     );
     assert!(
-        rows(PuzzleTable::Grow(3))
+        rows(PuzzleIds::Grow(3))
             .unwrap_err()
             .contains("can't grow to 3 rows, it has 4")
     );
     assert!(
-        rows(PuzzleTable::Reset(0))
+        rows(PuzzleIds::Reset(0))
             .unwrap_err()
             .contains("at least one row")
     );
     assert!(
-        rows(PuzzleTable::Reset(usize::MAX))
+        rows(PuzzleIds::Reset(usize::MAX))
             .unwrap_err()
             .contains("num_puzzle_ids")
     );
@@ -622,7 +622,7 @@ fn the_puzzle_table_is_cut_grown_or_reset() {
     let err = import(
         &file,
         &ImportOptions {
-            puzzle_table: PuzzleTable::Reset(2),
+            puzzle_ids: PuzzleIds::Reset(2),
             ..options(&bare)
         },
         &device(),
@@ -630,7 +630,7 @@ fn the_puzzle_table_is_cut_grown_or_reset() {
     assert!(
         err.unwrap_err()
             .to_string()
-            .contains("the checkpoint has none")
+            .contains("the model has no puzzle table")
     );
 }
 

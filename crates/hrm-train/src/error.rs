@@ -50,12 +50,6 @@ pub enum TrainError {
         /// The names there are.
         known: String,
     },
-    /// A puzzle table that can't be changed as asked.
-    #[error("puzzle table: expected {expected}")]
-    PuzzleTable {
-        /// What was expected, and found.
-        expected: String,
-    },
     /// Data of another task than the preset's.
     #[error("the preset {preset} is for {expected}, the data hold {found}")]
     WrongTask {

@@ -19,7 +19,6 @@ mod muon;
 mod optimizer;
 mod parallel;
 mod preset;
-mod puzzle_ids;
 mod run;
 mod schedule;
 mod trainer;
@@ -37,7 +36,6 @@ pub use optimizer::{
     sign_sgd_rows,
 };
 pub use preset::{PRESETS, Preset};
-pub use puzzle_ids::{PuzzleIds, with_puzzle_ids};
 pub use run::{
     Best, Changes, Difference, Fault, GuardConfig, MetricsLine, Outcome, Progress, Remedy, Run,
     RunEvent, RunFile, best_weights, differences, latest_checkpoint, read_metrics,

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use hrm_core::{Hrm, WeightRole};
 use hrm_data::PuzzleSet;
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_train::{Freeze, Preset, PuzzleIds, TrainConfig, TrainError, Trainer, with_puzzle_ids};
+use hrm_train::{Freeze, Preset, TrainConfig, TrainError, Trainer};
 
 fn puzzles() -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
@@ -106,39 +106,4 @@ fn frozen_levels_that_a_model_does_not_have_are_refused() {
         config.freeze = Freeze::AllButPuzzles;
         config.model.puzzle_embedding = None;
     });
-}
-
-#[test]
-fn the_puzzle_table_takes_new_ids() {
-    let set = puzzles();
-    let config = config("trm-small", &set);
-    let mut start = Hrm::new(&config.model, 5, &Device::flex()).unwrap();
-    let dim = config.model.puzzle_embedding.unwrap().dim;
-    let rows: Vec<f32> = (0..3 * dim).map(|i| i as f32).collect();
-    let table = burn::tensor::TensorData::new(rows, [3, dim]);
-    start = start.with_puzzle_table(burn::tensor::Tensor::from_data(table, &Device::flex()));
-    let rows = |change| -> Result<Vec<Vec<f32>>, TrainError> {
-        let model = with_puzzle_ids(start.clone(), change)?;
-        let table = model.puzzle_emb.as_ref().unwrap().val();
-        assert_eq!(model.config().num_puzzle_ids, table.dims()[0]);
-        let values: Vec<f32> = table.into_data().iter::<f32>().collect();
-        Ok(values.chunks(dim).map(<[f32]>::to_vec).collect())
-    };
-    let kept = rows(PuzzleIds::Keep).unwrap();
-    assert_eq!((kept.len(), kept[2][1]), (3, (2 * dim + 1) as f32));
-    assert_eq!(rows(PuzzleIds::Cut(2)).unwrap(), kept[..2]);
-    let grown = rows(PuzzleIds::Grow(5)).unwrap();
-    assert_eq!(grown[..3], kept[..]);
-    let mean = (kept[0][4] + kept[1][4] + kept[2][4]) / 3.0;
-    assert_eq!((grown[3][4], grown[4][4]), (mean, mean));
-    assert_eq!(rows(PuzzleIds::Reset(4)).unwrap(), vec![vec![0.0; dim]; 4]);
-    for wrong in [
-        PuzzleIds::Cut(4),
-        PuzzleIds::Cut(0),
-        PuzzleIds::Grow(2),
-        PuzzleIds::Reset(0),
-    ] {
-        let error = rows(wrong).unwrap_err().to_string();
-        assert!(error.contains("puzzle table"), "{error}");
-    }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
-use hrm::core::store::{ConfigHints, ImportOptions, PuzzleTable, TensorFile, import, inspect};
-use hrm::core::{Levels, MixerKind};
+use hrm::core::store::{ConfigHints, ImportOptions, TensorFile, import, inspect};
+use hrm::core::{Levels, MixerKind, PuzzleIds};
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
@@ -85,7 +85,7 @@ impl Settings {
 
 /// `keep`, `cut:N`, `grow:N` or `reset:N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TableChange(PuzzleTable);
+struct TableChange(PuzzleIds);
 
 impl FromStr for TableChange {
     type Err = String;
@@ -94,15 +94,15 @@ impl FromStr for TableChange {
         let bad = || format!("expected keep, cut:N, grow:N or reset:N, found `{text}`");
         let Some((what, rows)) = text.split_once(':') else {
             return match text {
-                "keep" => Ok(Self(PuzzleTable::Keep)),
+                "keep" => Ok(Self(PuzzleIds::Keep)),
                 _ => Err(bad()),
             };
         };
         let rows = rows.parse().map_err(|_| bad())?;
         match what {
-            "cut" => Ok(Self(PuzzleTable::Cut(rows))),
-            "grow" => Ok(Self(PuzzleTable::Grow(rows))),
-            "reset" => Ok(Self(PuzzleTable::Reset(rows))),
+            "cut" => Ok(Self(PuzzleIds::Cut(rows))),
+            "grow" => Ok(Self(PuzzleIds::Grow(rows))),
+            "reset" => Ok(Self(PuzzleIds::Reset(rows))),
             _ => Err(bad()),
         }
     }
@@ -144,7 +144,7 @@ pub(super) fn import_file(
     let file = TensorFile::open(path)?;
     let options = ImportOptions {
         hints,
-        puzzle_table: settings.puzzle_table.0,
+        puzzle_ids: settings.puzzle_table.0,
         ..ImportOptions::default()
     };
     if let Some(preset) = preset {
@@ -271,10 +271,10 @@ mod tests {
     #[test]
     fn changes_of_the_table_are_words_and_rows() {
         let change = |text: &str| text.parse::<TableChange>().map(|change| change.0);
-        assert_eq!(change("keep"), Ok(PuzzleTable::Keep));
-        assert_eq!(change("cut:3"), Ok(PuzzleTable::Cut(3)));
-        assert_eq!(change("grow:30"), Ok(PuzzleTable::Grow(30)));
-        assert_eq!(change("reset:1"), Ok(PuzzleTable::Reset(1)));
+        assert_eq!(change("keep"), Ok(PuzzleIds::Keep));
+        assert_eq!(change("cut:3"), Ok(PuzzleIds::Cut(3)));
+        assert_eq!(change("grow:30"), Ok(PuzzleIds::Grow(30)));
+        assert_eq!(change("reset:1"), Ok(PuzzleIds::Reset(1)));
         for bad in ["cut", "cut:", "cut:-1", "shrink:3", ""] {
             assert!(change(bad).unwrap_err().contains("expected keep"), "{bad}");
         }

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args as Arguments, ValueEnum};
+use hrm::core::PuzzleIds;
 use hrm::device;
 use hrm::prelude::*;
 use hrm::train::{
-    Best, Changes, Fault, Freeze, Outcome as RunOutcome, PuzzleIds, Remedy, RunEvent, TrainError,
-    best_weights, check_data, latest_checkpoint, with_puzzle_ids,
+    Best, Changes, Fault, Freeze, Outcome as RunOutcome, Remedy, RunEvent, TrainError,
+    best_weights, check_data, latest_checkpoint,
 };
 use serde::Serialize;
 
@@ -450,7 +451,7 @@ fn weights(
         TableChange::Grow => PuzzleIds::Grow(ids),
         TableChange::Reset => PuzzleIds::Reset(ids),
     };
-    let model = with_puzzle_ids(model, change).context("--puzzle-table")?;
+    let model = model.with_puzzle_ids(change).context("--puzzle-table")?;
     let known = model.config().num_puzzle_ids;
     if known < ids {
         bail!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::element::DType;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, PuzzleIdsError};
 
 /// A checkpoint that can't be read, imported or written. Every message begins with the file it speaks of.
 #[derive(Debug, thiserror::Error)]
@@ -155,13 +155,13 @@ pub enum StoreError {
         /// Each with what was given and what the tensors say.
         contradictions: Vec<String>,
     },
-    /// What was asked for the puzzle table isn't possible.
-    #[error("{file}: puzzle table: {reason}")]
-    PuzzleTable {
+    /// The puzzle table can't be changed as asked.
+    #[error("{file}: {reason}")]
+    PuzzleIds {
         /// The file.
         file: String,
         /// What was asked for and found.
-        reason: String,
+        reason: PuzzleIdsError,
     },
     /// The configuration describes no model.
     #[error("{file}: {source}")]

@@ -15,6 +15,7 @@ use crate::config::{
     PuzzleEmbeddingConfig,
 };
 use crate::model::Hrm;
+use crate::puzzle_ids::PuzzleIds;
 use crate::weights::WeightRole;
 
 /// Rows of a puzzle table that are read at once.
@@ -24,27 +25,13 @@ const MAX_EXPANSION: f64 = 1024.0;
 /// Name of the puzzle table.
 const TABLE: &str = "puzzle_emb.weights";
 
-/// What becomes of the puzzle table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PuzzleTable {
-    /// All rows as they are.
-    #[default]
-    Keep,
-    /// The first rows, this many.
-    Cut(usize),
-    /// All rows, and the mean row as often as is needed for this many.
-    Grow(usize),
-    /// This many rows of zeros, as before any training.
-    Reset(usize),
-}
-
 /// How to import.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
     /// What the shapes don't tell. It counts before what the file itself says.
     pub hints: ConfigHints,
     /// What becomes of the puzzle table.
-    pub puzzle_table: PuzzleTable,
+    pub puzzle_ids: PuzzleIds,
     /// Only tensors whose names begin so are looked at, and the beginning is cut off: `weights/` for the start of a
     /// recorded trace.
     pub within: String,
@@ -144,7 +131,7 @@ struct Plan {
     warnings: Vec<ImportWarning>,
     /// Full names by short names.
     names: BTreeMap<String, String>,
-    table: PuzzleTable,
+    puzzle_ids: PuzzleIds,
 }
 
 impl Plan {
@@ -155,13 +142,12 @@ impl Plan {
         let mut warnings = Vec::new();
         let hints = options.hints.clone().or(metadata_hints(file)?);
         let (mut config, max_segments) = configure(&architecture, &hints, label, &mut warnings)?;
-        config.num_puzzle_ids =
-            table_rows(&architecture, options.puzzle_table).map_err(|reason| {
-                StoreError::PuzzleTable {
-                    file: label.into(),
-                    reason,
-                }
-            })?;
+        let rows = architecture.puzzle_table.map(|(rows, _)| rows);
+        let count = options.puzzle_ids.count(rows);
+        config.num_puzzle_ids = count.map_err(|reason| StoreError::PuzzleIds {
+            file: label.into(),
+            reason,
+        })?;
         config.validate().map_err(|source| StoreError::Config {
             file: label.into(),
             source,
@@ -175,7 +161,7 @@ impl Plan {
             max_segments,
             warnings,
             names,
-            table: options.puzzle_table,
+            puzzle_ids: options.puzzle_ids,
         })
     }
 
@@ -262,11 +248,11 @@ impl Plan {
     /// The rows of the new table, in one allocation.
     fn read_table(&mut self, file: &TensorFile, dim: usize) -> Result<Vec<f32>, StoreError> {
         let ids = self.config.num_puzzle_ids;
-        if let PuzzleTable::Reset(_) = self.table {
+        if let PuzzleIds::Reset(_) = self.puzzle_ids {
             return Ok(vec![0.0; ids * dim]);
         }
         let name = self.full_name(file, TABLE)?;
-        if let PuzzleTable::Keep = self.table {
+        if let PuzzleIds::Keep = self.puzzle_ids {
             let values = file.read_f32(&name)?;
             self.warn_of_non_finite(&name, &values);
             return Ok(values);
@@ -402,29 +388,6 @@ fn metadata_hints(file: &TensorFile) -> Result<ConfigHints, StoreError> {
         .map_or(Ok(ConfigHints::default()), |text| {
             ConfigHints::from_official_json(text, &label())
         })
-}
-
-/// Rows of the new table; 1 where there is no table.
-fn table_rows(architecture: &Architecture, table: PuzzleTable) -> Result<usize, String> {
-    let Some((rows, _)) = architecture.puzzle_table else {
-        return match table {
-            PuzzleTable::Keep => Ok(1),
-            _ => Err("the checkpoint has none".into()),
-        };
-    };
-    match table {
-        PuzzleTable::Keep => Ok(rows),
-        PuzzleTable::Cut(0) | PuzzleTable::Grow(0) | PuzzleTable::Reset(0) => {
-            Err("expected at least one row".into())
-        }
-        PuzzleTable::Cut(count) if count > rows => {
-            Err(format!("can't be cut to {count} rows, it has {rows}"))
-        }
-        PuzzleTable::Grow(count) if count < rows => {
-            Err(format!("can't grow to {count} rows, it has {rows}"))
-        }
-        PuzzleTable::Cut(count) | PuzzleTable::Grow(count) | PuzzleTable::Reset(count) => Ok(count),
-    }
 }
 
 /// Joins what the shapes and the hints say.

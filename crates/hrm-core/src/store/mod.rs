@@ -18,7 +18,7 @@ pub use element::DType;
 pub use error::StoreError;
 pub use export::{export, export_bytes};
 pub use hints::ConfigHints;
-pub use import::{ImportOptions, ImportWarning, Imported, PuzzleTable, import, inspect};
+pub use import::{ImportOptions, ImportWarning, Imported, import, inspect};
 pub use tensor_file::{TensorFile, TensorInfo};
 
 /// Key of our configuration in the metadata of an export, as JSON.
