@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Int, Tensor};
-use hrm::act::reasoner::SudokuVerifier;
 use hrm::core::{Hrm, HrmConfig, LatentState, Levels};
 use hrm::data::sudoku::Generator;
 use hrm::prelude::*;
@@ -150,8 +149,12 @@ fn trained(device: &Device) -> Result<(Hrm, PuzzleSet), Failure> {
     let mut puzzles = Generator::new(size)
         .with_clues(20..=20)
         .puzzles(4000 + PUZZLES, 1)?;
-    let test = PuzzleSet::from_sudoku(&puzzles.split_off(4000), size, false)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, size, true)?);
+    let test = PuzzleSet::from_sudokus(&puzzles.split_off(4000), size, Augmentation::None)?;
+    let set = Arc::new(PuzzleSet::from_sudokus(
+        &puzzles,
+        size,
+        Augmentation::Sudoku,
+    )?);
     let mut config = Preset::by_name("trm-small-mlp")?.config(&set);
     config.steps = 1500;
     println!("training trm-small-mlp for {} steps", config.steps);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hrm::core::ComputeType;
-use hrm::data::PuzzleSet;
 use hrm::data::sudoku::{Generator, SudokuSize};
+use hrm::data::{Augmentation, PuzzleSet};
 use hrm::prelude::Device;
 use hrm::train::{Preset, Run, RunFile, Trainer};
 
@@ -21,7 +21,11 @@ const REPEATS: usize = 5;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = hrm::device::from_env()?;
     let puzzles = Generator::new(SudokuSize::Nine).puzzles(64, 1)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Nine, true)?);
+    let set = Arc::new(PuzzleSet::from_sudokus(
+        &puzzles,
+        SudokuSize::Nine,
+        Augmentation::Sudoku,
+    )?);
     let mut config = Preset::by_name("hrm-sudoku-1k")?.config(&set);
     config.model.compute = ComputeType::F32;
     config.batch_size = 8;

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use hrm::core::HrmConfig;
-use hrm::data::PuzzleSet;
 use hrm::data::sudoku::{Generator, SudokuSize};
+use hrm::data::{Augmentation, PuzzleSet};
 use hrm::train::{Preset, TrainConfig, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -112,7 +112,11 @@ fn recipe(
     let puzzles = Generator::new(size)
         .with_clues(half..=half)
         .puzzles(64, 1)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, size, true)?);
+    let set = Arc::new(PuzzleSet::from_sudokus(
+        &puzzles,
+        size,
+        Augmentation::Sudoku,
+    )?);
     Ok((Preset::by_name(preset)?.config(&set), set))
 }
 

@@ -11,7 +11,7 @@ use hrm::act::{Batch, Carry};
 use hrm::core::ops::on_pool;
 use hrm::core::{ComputeType, Hrm};
 use hrm::data::sudoku::{Generator, SudokuSize};
-use hrm::data::{PuzzleSet, Sampler, SamplerConfig};
+use hrm::data::{Augmentation, PuzzleSet, Sampler, SamplerConfig};
 use hrm::train::{
     DenseOptimizer, Gradients, Preset, PuzzleGradients, TrainConfig, Trainer, sign_sgd_rows,
 };
@@ -62,7 +62,11 @@ fn main() -> Outcome {
     let puzzles = Generator::new(SudokuSize::Nine)
         .with_clues(40..=40)
         .puzzles(64, 1)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Nine, true)?);
+    let set = Arc::new(PuzzleSet::from_sudokus(
+        &puzzles,
+        SudokuSize::Nine,
+        Augmentation::Sudoku,
+    )?);
     let mut config = Preset::by_name("hrm-sudoku-1k")?.config(&set);
     config.model.compute = ComputeType::F32;
     config.batch_size = 8;

@@ -41,9 +41,8 @@ fn main() -> anyhow::Result<()> {
     }
     let model = trainer.eval_model();
     let options = EvalConfig {
-        batch_size: 100,
         segments: 6,
-        limit: None,
+        ..EvalConfig::default()
     };
     let result = evaluate(&model, &unseen, &options, &device, |_| {})?;
     let (inputs, puzzle_id) = (unseen.example(0).inputs.to_vec(), 0);

@@ -47,9 +47,9 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let device = options.training.device()?;
     let (known, unseen) = mazes(&options)?;
-    let test = PuzzleSet::from_mazes(&unseen, None)?;
+    let test = PuzzleSet::from_mazes(&unseen, Augmentation::None)?;
     // Turned and flipped as they are drawn, so each is seen in eight forms.
-    let set = PuzzleSet::from_mazes(&known, Some(MazeAugmentation::Relabel))?;
+    let set = PuzzleSet::from_mazes(&known, Augmentation::Maze(MazeAugmentation::Relabel))?;
     let set = Arc::new(set);
     let (maze, mean) = (known[0].maze(), mean_path(&known));
     println!(

@@ -19,8 +19,8 @@ use burn::tensor::Device;
 use clap::Parser;
 use hrm::act::Batch;
 use hrm::core::Hrm;
-use hrm::data::PuzzleSet;
 use hrm::data::sudoku::{Board, Canonical, Generator, Puzzle, SudokuSize};
+use hrm::data::{Augmentation, PuzzleSet};
 use hrm::train::{EvalConfig, Trainer, evaluate};
 
 use training::Training;
@@ -74,8 +74,8 @@ fn main() -> anyhow::Result<()> {
     let generator = Generator::new(size).with_clues(clues..=clues);
     let unseen = options.puzzles.unwrap_or(unseen);
     let (known, test) = make_puzzles(&generator, originals, unseen, seed)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&known, size, true)?);
-    let unseen = PuzzleSet::from_sudoku(&test, size, false)?;
+    let set = Arc::new(PuzzleSet::from_sudokus(&known, size, Augmentation::Sudoku)?);
+    let unseen = PuzzleSet::from_sudokus(&test, size, Augmentation::None)?;
     eprintln!(
         "{0}x{0} Sudokus with {clues} of {1} cells given: {2} to learn from, {3} unseen",
         size.side(),

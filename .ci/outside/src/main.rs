@@ -5,7 +5,11 @@ use hrm::prelude::*;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = hrm::device::from_env()?;
     let puzzles = sudoku::Generator::new(SudokuSize::Four).puzzles(30, 1)?;
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true)?);
+    let set = Arc::new(PuzzleSet::from_sudokus(
+        &puzzles,
+        SudokuSize::Four,
+        Augmentation::Sudoku,
+    )?);
     let mut config = Preset::by_name("trm-small")?.config(&set);
     config.steps = 10;
     config.batch_size = 8;

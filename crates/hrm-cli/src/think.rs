@@ -7,9 +7,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args as Arguments, ValueEnum};
-use hrm::act::reasoner::{
-    Attempts, Choice, MazeSymmetry, MazeVerifier, SudokuSymmetry, SudokuVerifier,
-};
 use hrm::prelude::*;
 
 use crate::checkpoint::{Loaded, load};

@@ -111,7 +111,7 @@ fn start_weights_of_a_trace_give_the_answers_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     for (name, _) in TRACES {
-        let file = TensorFile::open(&trace(name)).unwrap();
+        let file = TensorFile::open(trace(name)).unwrap();
         let options = ImportOptions {
             within: "weights/".to_owned(),
             ..ImportOptions::default()
@@ -168,7 +168,7 @@ fn torch_checkpoints_import_and_predict() {
 
         // The same weights are in the trace, as the reference's own words.
         words(dir, &format!("export {name} --out {name}.safetensors")).ok();
-        let recorded = TensorFile::open(&trace(name)).unwrap();
+        let recorded = TensorFile::open(trace(name)).unwrap();
         let ours = tensors(&dir.join(format!("{name}.safetensors")));
         assert!(ours.len() > 10);
         for (tensor, shape, bits) in ours {

@@ -278,7 +278,7 @@ fn an_export_is_written_to_a_file_whole() {
     )
     .unwrap();
     assert_eq!(bits(&imported.model), bits(&model));
-    let err = export(&model, 16, &dir.join("missing/model.safetensors")).unwrap_err();
+    let err = export(&model, 16, dir.join("missing/model.safetensors")).unwrap_err();
     assert!(matches!(err, StoreError::Write { .. }));
     assert_eq!(
         std::fs::read_dir(&dir).unwrap().count(),
@@ -660,14 +660,14 @@ fn an_imported_model_can_be_trained() {
 fn final_checkpoints_of_the_reference_programs_import_and_predict() {
     let Some(dir) = fixtures() else { return };
     for name in TRACES {
-        let trace = TensorFile::open(&dir.join(format!("reference/{name}.safetensors"))).unwrap();
+        let trace = TensorFile::open(dir.join(format!("reference/{name}.safetensors"))).unwrap();
         let hints =
             ConfigHints::from_official_json(trace.metadata().get("config").unwrap(), name).unwrap();
         let options = ImportOptions {
             hints,
             ..ImportOptions::default()
         };
-        let torch = TensorFile::open(&dir.join(format!("reference/{name}.final.pt"))).unwrap();
+        let torch = TensorFile::open(dir.join(format!("reference/{name}.final.pt"))).unwrap();
         let last = import(&torch, &options, &device()).unwrap();
         assert_eq!(last.warnings, [], "{name}");
         for (short, shape, found) in bits(&last.model) {
@@ -723,7 +723,7 @@ fn final_checkpoints_of_the_reference_programs_import_and_predict() {
 #[test]
 fn a_checkpoint_made_by_others_asks_for_what_it_lacks_and_is_imported() {
     let Some(dir) = fixtures() else { return };
-    let file = TensorFile::open(&dir.join("interop/hrm_tiny_h64_torch.pth")).unwrap();
+    let file = TensorFile::open(dir.join("interop/hrm_tiny_h64_torch.pth")).unwrap();
     let message = import(&file, &ImportOptions::default(), &device())
         .unwrap_err()
         .to_string();

@@ -366,8 +366,8 @@ fn final_weights_of_the_reference_programs_equal_those_in_the_traces() {
         "trm_attention",
         "trm_mlp",
     ] {
-        let torch = TensorFile::open(&dir.join(format!("reference/{name}.final.pt"))).unwrap();
-        let trace = TensorFile::open(&dir.join(format!("reference/{name}.safetensors"))).unwrap();
+        let torch = TensorFile::open(dir.join(format!("reference/{name}.final.pt"))).unwrap();
+        let trace = TensorFile::open(dir.join(format!("reference/{name}.safetensors"))).unwrap();
         for key in torch.names() {
             let short = key.strip_prefix("_orig_mod.model.").unwrap();
             let (a, b) = (
@@ -387,7 +387,7 @@ fn final_weights_of_the_reference_programs_equal_those_in_the_traces() {
 #[test]
 fn a_checkpoint_made_by_others_is_read() {
     let Some(dir) = fixtures() else { return };
-    let file = TensorFile::open(&dir.join("interop/hrm_tiny_h64_torch.pth")).unwrap();
+    let file = TensorFile::open(dir.join("interop/hrm_tiny_h64_torch.pth")).unwrap();
     assert_eq!(file.names().count(), 15);
     assert_eq!(file.info("inner.H_init").unwrap().shape, [64]);
     for name in file.names() {

@@ -8,7 +8,7 @@ use hrm_data::dihedral::Dihedral;
 use hrm_data::maze::{
     MazeAugmentation, MazeAugmenter, MazeGenerator, MazePuzzle, MazeRecipe, Search,
 };
-use hrm_data::{PuzzleSet, Sampler, SamplerConfig};
+use hrm_data::{Augmentation, PuzzleSet, Sampler, SamplerConfig};
 
 fn main() {
     divan::main();
@@ -75,7 +75,8 @@ fn draw(bencher: divan::Bencher) {
         augment: true,
         exploration: None,
     };
-    let set = PuzzleSet::from_mazes(&puzzles(), Some(MazeAugmentation::Relabel)).unwrap();
+    let set =
+        PuzzleSet::from_mazes(&puzzles(), Augmentation::Maze(MazeAugmentation::Relabel)).unwrap();
     let mut sampler = Sampler::new(Arc::new(set), config).unwrap();
     bencher
         .counter(ItemsCount::new(256usize))

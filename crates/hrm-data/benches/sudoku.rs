@@ -6,7 +6,7 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use hrm_data::sudoku::{self, Canonical, Generator, Puzzle, Solver, SudokuSize};
-use hrm_data::{PuzzleSet, Sampler, SamplerConfig};
+use hrm_data::{Augmentation, PuzzleSet, Sampler, SamplerConfig};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -83,7 +83,8 @@ fn canonical_form_9x9(bencher: Bencher) {
 #[divan::bench(sample_count = 20, sample_size = 10)]
 fn draw_augmented_9x9(bencher: Bencher) {
     let puzzles = published("sudoku_extreme_train_1k.csv", 1_000);
-    let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Nine, true).expect("9x9 puzzles");
+    let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Nine, Augmentation::Sudoku)
+        .expect("9x9 puzzles");
     let config = SamplerConfig {
         batch_size: 768,
         seed: 1,

@@ -129,7 +129,8 @@ impl PuzzleSet {
     ///
     /// # Errors
     /// With file and field: what cannot be read, is malformed or contradicts the rest.
-    pub fn load(dir: &Path, split: &str) -> Result<Self, DataError> {
+    pub fn load(dir: impl AsRef<Path>, split: &str) -> Result<Self, DataError> {
+        let dir = dir.as_ref();
         let folder = dir.join(split);
         let about = folder.join("dataset.json");
         let dataset: Dataset = read_json(&about, MAX_ABOUT)?;
@@ -227,7 +228,8 @@ impl PuzzleSet {
     /// # Errors
     /// [`DataError::Write`]; [`DataError::Mismatch`] if the set has ignored labels but no id for them;
     /// [`DataError::Field`] if the folder holds a split of another task or with other names of the puzzle ids.
-    pub fn save(&self, dir: &Path, split: &str) -> Result<(), DataError> {
+    pub fn save(&self, dir: impl AsRef<Path>, split: &str) -> Result<(), DataError> {
+        let dir = dir.as_ref();
         let (folder, names) = self.begin_save(dir, split)?;
         let originals = self.originals();
         originals.save_arrays(&folder)?;
@@ -262,11 +264,12 @@ impl PuzzleSet {
     /// As [`PuzzleSet::save`]; [`DataError::Mismatch`] if that makes 2^32 examples or more.
     pub fn save_materialized(
         &self,
-        dir: &Path,
+        dir: impl AsRef<Path>,
         split: &str,
         copies: usize,
         seed: u64,
     ) -> Result<usize, DataError> {
+        let dir = dir.as_ref();
         let copies = match self.augmentation {
             Augmentation::Sudoku | Augmentation::Maze(_) => copies,
             _ => 0,

@@ -85,6 +85,7 @@ impl PuzzleSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Augmentation;
     use crate::sudoku::{Generator, SudokuSize};
 
     /// Inputs, labels and id of every example.
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn every_puzzle_is_on_one_side_and_the_seed_says_on_which() {
         let puzzles = Generator::new(SudokuSize::Six).puzzles(40, 1).unwrap();
-        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Six, true).unwrap();
+        let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Six, Augmentation::Sudoku).unwrap();
         let (train, held_out) = set.hold_out(0.25, 7).unwrap();
         assert_eq!((train.num_groups(), held_out.num_groups()), (30, 10));
         let mut both = [examples(&train), examples(&held_out)].concat();
@@ -124,7 +125,8 @@ mod tests {
     #[test]
     fn each_side_has_a_group_or_there_is_an_error() {
         let puzzles = Generator::new(SudokuSize::Four).puzzles(3, 1).unwrap();
-        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
+        let set =
+            PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap();
         for (share, count) in [(1e-9, 1), (0.999, 2)] {
             assert_eq!(set.hold_out(share, 1).unwrap().1.num_groups(), count);
         }

@@ -161,14 +161,14 @@ impl PuzzleSet {
         Ok(set)
     }
 
-    /// Sudokus of one size, one group each; `augment` lets the sampler draw them under random symmetries.
+    /// Sudokus of one size, one group each; with [`Augmentation::Sudoku`] the sampler draws them under random symmetries.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if a puzzle is of another size.
-    pub fn from_sudoku(
+    /// [`DataError::Mismatch`] if a puzzle is of another size, or the augmentation of another task.
+    pub fn from_sudokus(
         puzzles: &[Puzzle],
         size: SudokuSize,
-        augment: bool,
+        augmentation: Augmentation,
     ) -> Result<Self, DataError> {
         let cells = puzzles.len() * size.num_cells();
         let (mut inputs, mut labels) = (Vec::with_capacity(cells), Vec::with_capacity(cells));
@@ -184,11 +184,21 @@ impl PuzzleSet {
                 tokens.extend(board.cells().iter().map(|c| c + 1));
             }
         }
-        let set = Self::from_examples(SetInfo::sudoku(size), inputs, labels)?;
-        match augment {
-            true => set.with_augmentation(Augmentation::Sudoku),
-            false => Ok(set),
-        }
+        Self::from_examples(SetInfo::sudoku(size), inputs, labels)?.with_augmentation(augmentation)
+    }
+
+    /// [`PuzzleSet::from_sudokus`] for one caller that is still to be changed.
+    #[doc(hidden)]
+    pub fn from_sudoku(
+        puzzles: &[Puzzle],
+        size: SudokuSize,
+        augment: bool,
+    ) -> Result<Self, DataError> {
+        let augmentation = match augment {
+            true => Augmentation::Sudoku,
+            false => Augmentation::None,
+        };
+        Self::from_sudokus(puzzles, size, augmentation)
     }
 
     /// The same set, augmented differently when drawn.

@@ -19,7 +19,7 @@ fn tasks(name: &str) -> Option<Vec<ArcTask>> {
     let path = |part| folder.join(format!("data/arc/arc-agi_{name}_{part}.json"));
     let solutions = path("solutions");
     let solutions = solutions.exists().then_some(solutions.as_path());
-    Some(read_kaggle(&path("challenges"), solutions).unwrap())
+    Some(read_kaggle(path("challenges"), solutions).unwrap())
 }
 
 fn settings(augmentations: usize) -> ArcSettings {

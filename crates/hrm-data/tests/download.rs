@@ -148,7 +148,7 @@ fn download(set: Published, config: &DownloadConfig, folder: &Path) -> Result<Pl
         assert!(progress.total.is_none_or(|total| progress.done <= total));
         last = progress.done;
     };
-    let download = set.fetch(config, &folder.join("parts"), &mut progress)?;
+    let download = set.fetch(config, folder.join("parts"), &mut progress)?;
     download.place(&to)
 }
 
@@ -284,10 +284,7 @@ fn files_of_the_hub_are_what_the_builder_reads() {
     let set = folder.path().join("set");
     assert_eq!(names(&set), ["download.json", "test.csv", "train.csv"]);
     for (file, count) in [("train.csv", 30), ("test.csv", 4)] {
-        assert_eq!(
-            sudoku::read_csv(&set.join(file), None).unwrap().len(),
-            count
-        );
+        assert_eq!(sudoku::read_csv(set.join(file), None).unwrap().len(), count);
     }
     let record: serde_json::Value =
         serde_json::from_slice(&fs::read(set.join("download.json")).unwrap()).unwrap();
@@ -322,7 +319,7 @@ fn archives_of_github_are_what_the_builder_reads() {
     let set = folder.path().join("set");
     assert_eq!(names(&set), ["LICENSE", "data", "download.json"]);
     assert_eq!(
-        arc::read_folder(&set.join("data/training")).unwrap().len(),
+        arc::read_folder(set.join("data/training")).unwrap().len(),
         2
     );
 

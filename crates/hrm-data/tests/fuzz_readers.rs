@@ -7,7 +7,7 @@
 use hrm_data::arc::{ArcSettings, ArcSource, TestUse, build_sets, parse_challenges, parse_task};
 use hrm_data::maze::{MazeAugmentation, MazeGenerator, MazeRecipe};
 use hrm_data::sudoku::{Board, Generator, SudokuSize};
-use hrm_data::{PuzzleSet, Sampler, SamplerConfig, maze, sudoku};
+use hrm_data::{Augmentation, PuzzleSet, Sampler, SamplerConfig, maze, sudoku};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -176,14 +176,14 @@ const TASK: &str = r#"{"train": [{"input": [[1, 2, 3], [0, 0, 9]], "output": [[3
 /// Valid folders of every task and the files in them, and texts for the readers of these.
 fn targets(dir: &Path) -> Vec<Target> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(6, 1).unwrap();
-    let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
-    set.save(&dir.join("sudoku"), "train").unwrap();
+    let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap();
+    set.save(dir.join("sudoku"), "train").unwrap();
     let mazes: Vec<_> = MazeGenerator::new(MazeRecipe::new(5, 5, 4), 1)
         .unwrap()
         .take(4)
         .collect();
-    let set = PuzzleSet::from_mazes(&mazes, Some(MazeAugmentation::Relabel)).unwrap();
-    set.save(&dir.join("maze"), "train").unwrap();
+    let set = PuzzleSet::from_mazes(&mazes, Augmentation::Maze(MazeAugmentation::Relabel)).unwrap();
+    set.save(dir.join("maze"), "train").unwrap();
     let task = parse_task(TASK.as_bytes(), "a", Path::new("t.json")).unwrap();
     let sources = [ArcSource {
         tasks: &[task],
@@ -196,7 +196,7 @@ fn targets(dir: &Path) -> Vec<Target> {
     build_sets(&sources, settings)
         .unwrap()
         .train
-        .save(&dir.join("arc"), "train")
+        .save(dir.join("arc"), "train")
         .unwrap();
 
     let mut targets = Vec::new();

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use hrm_data::PuzzleSet;
 use hrm_data::dihedral::Dihedral;
 use hrm_data::maze::{
     Maze, MazeAugmentation, MazeAugmenter, MazeGenerator, MazePuzzle, MazeRecipe, Verdict,
     read_csv, write_csv,
 };
+use hrm_data::{Augmentation, PuzzleSet};
 
 fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("HRM_SHARED_DIR").map(PathBuf::from);
@@ -21,7 +21,7 @@ fn shared() -> Option<PathBuf> {
 }
 
 fn published(folder: &Path) -> Vec<MazePuzzle> {
-    read_csv(&folder.join("data/maze/maze_hard_train.csv"), None).unwrap()
+    read_csv(folder.join("data/maze/maze_hard_train.csv"), None).unwrap()
 }
 
 #[test]
@@ -104,8 +104,8 @@ fn generated_mazes_have_the_published_statistics() {
 #[test]
 fn the_set_of_the_csv_is_the_set_of_the_official_builder() {
     let Some(folder) = shared() else { return };
-    let official = PuzzleSet::load(&folder.join("data/maze/maze-30x30-hard-1k"), "train").unwrap();
-    let own = PuzzleSet::from_mazes(&published(&folder), None).unwrap();
+    let official = PuzzleSet::load(folder.join("data/maze/maze-30x30-hard-1k"), "train").unwrap();
+    let own = PuzzleSet::from_mazes(&published(&folder), Augmentation::None).unwrap();
     assert_eq!(official.info(), own.info());
     assert_eq!(official.num_examples(), own.num_examples());
     for index in 0..own.num_examples() {

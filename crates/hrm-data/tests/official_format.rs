@@ -97,7 +97,7 @@ fn the_published_sudokus_become_the_published_arrays() {
     let Some(dir) = shared("") else { return };
     let csv = dir.join("data/sudoku/sudoku_extreme_train_1k.csv");
     let puzzles = hrm_data::sudoku::read_csv(&csv, None).unwrap();
-    let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Nine, true).unwrap();
+    let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Nine, Augmentation::Sudoku).unwrap();
     let out = tempfile::tempdir().unwrap();
     set.save(out.path(), "train").unwrap();
     let interop = dir.join("fixtures/interop/sudoku-extreme-1k-npy");
@@ -122,7 +122,7 @@ fn the_published_sudokus_become_the_published_arrays() {
 fn small_folder() -> (tempfile::TempDir, PuzzleSet) {
     let dir = tempfile::tempdir().unwrap();
     let puzzles = Generator::new(SudokuSize::Four).puzzles(25, 3).unwrap();
-    let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
+    let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap();
     let provenance = Provenance {
         sources: vec![SourceFile {
             name: "puzzles.csv".to_owned(),

@@ -2,7 +2,7 @@
 //! see them, saved samplers go on as they would have.
 
 use hrm_data::sudoku::{Board, Canonical, Generator, Puzzle, SudokuSize, Symmetry, verify};
-use hrm_data::{Exploration, PuzzleSet, Sampler, SamplerConfig};
+use hrm_data::{Augmentation, Exploration, PuzzleSet, Sampler, SamplerConfig};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -78,7 +78,7 @@ proptest! {
         seed: u64, batch_size in 1usize..20, groups in 1usize..12, batches in 0usize..20,
     ) {
         let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 9).unwrap();
-        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
+        let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap();
         let config = SamplerConfig {
             batch_size,
             seed,

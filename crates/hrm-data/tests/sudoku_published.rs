@@ -56,7 +56,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn training_puzzles_are_unique_and_ranked_as_tdoku_ranks_them() {
     let Some(dir) = shared() else { return };
-    let puzzles = read_csv(&dir.join("sudoku_extreme_train_1k.csv"), None).unwrap();
+    let puzzles = read_csv(dir.join("sudoku_extreme_train_1k.csv"), None).unwrap();
     assert_eq!(puzzles.len(), 1000);
     let (mut guesses, mut ratings) = (Vec::new(), Vec::new());
     for puzzle in &puzzles {
@@ -81,7 +81,7 @@ fn training_puzzles_are_unique_and_ranked_as_tdoku_ranks_them() {
 #[test]
 fn the_lists_as_they_lie_here_share_no_puzzle() {
     let Some(dir) = shared() else { return };
-    let read = |name: &str| read_csv(&dir.join(name), Some(SudokuSize::Nine)).unwrap();
+    let read = |name: &str| read_csv(dir.join(name), Some(SudokuSize::Nine)).unwrap();
     let mut lists = [
         read("sudoku_extreme_train_1k.csv"),
         read("magictour_top1465.csv"),
@@ -106,7 +106,7 @@ fn the_lists_as_they_lie_here_share_no_puzzle() {
 #[test]
 fn a_disguised_puzzle_is_recognised() {
     let Some(dir) = shared() else { return };
-    let puzzles = read_csv(&dir.join("sudoku_extreme_train_1k.csv"), None).unwrap();
+    let puzzles = read_csv(dir.join("sudoku_extreme_train_1k.csv"), None).unwrap();
     let known = forms(&puzzles);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for puzzle in &puzzles {
@@ -125,7 +125,7 @@ fn a_published_list_is_written_as_it_was_read() {
     let path = dir.join("magictour_top1465.csv");
     let puzzles = read_csv(&path, None).unwrap();
     let out = tempfile::tempdir().unwrap();
-    write_csv(&out.path().join("out.csv"), &puzzles).unwrap();
+    write_csv(out.path().join("out.csv"), &puzzles).unwrap();
     let lines = |path: &Path| -> Vec<String> {
         std::fs::read_to_string(path)
             .unwrap()

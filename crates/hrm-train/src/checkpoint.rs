@@ -104,7 +104,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// If the disk fails; a file that was at `path` is then still there.
-    pub fn write(&self, path: &Path) -> Result<(), TrainError> {
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let path = path.as_ref();
         write(path, &self.info, &self.tensors)
     }
 
@@ -166,7 +167,8 @@ impl Trainer {
     ///
     /// # Errors
     /// If the device or the disk fails; a file that was at `path` is then still there.
-    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let path = path.as_ref();
         self.snapshot()?.write(path)
     }
 
@@ -341,7 +343,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::read`]; also if the folder is no run or has no checkpoint yet.
-    pub fn open(run_or_file: &Path) -> Result<Self, TrainError> {
+    pub fn open(run_or_file: impl AsRef<Path>) -> Result<Self, TrainError> {
+        let run_or_file = run_or_file.as_ref();
         if !run_or_file.is_dir() {
             return Self::read(run_or_file);
         }
@@ -387,7 +390,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If it can't be read, is truncated or damaged, is no checkpoint, or is of a later format.
-    pub fn read(path: &Path) -> Result<Self, TrainError> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, TrainError> {
+        let path = path.as_ref();
         let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
         Self::from_bytes(&bytes, path)
     }
@@ -497,11 +501,12 @@ impl Checkpoint {
     /// If the configuration is wanting or not the model's, or the device or the disk fails; a file that was at `path` is
     /// then still there.
     pub fn write_model(
-        path: &Path,
+        path: impl AsRef<Path>,
         model: &Hrm,
         config: &TrainConfig,
         task: Task,
     ) -> Result<(), TrainError> {
+        let path = path.as_ref();
         config.validate_for(model)?;
         let info = CheckpointInfo {
             format: FORMAT,
@@ -917,11 +922,14 @@ fn write_parts(
 mod tests {
     use super::*;
     use crate::Preset;
+    use hrm_data::Augmentation;
     use hrm_data::sudoku::{Generator, SudokuSize};
 
     fn trained() -> (Checkpoint, Arc<PuzzleSet>) {
         let puzzles = Generator::new(SudokuSize::Four).puzzles(8, 1).unwrap();
-        let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+        let set = Arc::new(
+            PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap(),
+        );
         let mut config = Preset::by_name("trm-small").unwrap().config(&set);
         config.model.hidden_size = 16;
         config.model.num_heads = 2;

@@ -208,6 +208,7 @@ pub fn segment_curve(
 mod tests {
     use super::*;
     use crate::{EvalConfig, Preset, evaluate};
+    use hrm_data::Augmentation;
     use hrm_data::sudoku::{Generator, SudokuSize};
 
     #[test]
@@ -223,7 +224,7 @@ mod tests {
         let device = Device::flex();
         let size = SudokuSize::Four;
         let puzzles = Generator::new(size).puzzles(11, 3).unwrap();
-        let set = PuzzleSet::from_sudoku(&puzzles, size, false).unwrap();
+        let set = PuzzleSet::from_sudokus(&puzzles, size, Augmentation::None).unwrap();
         let mut config = Preset::by_name("trm-small").unwrap().config(&set);
         config.model.hidden_size = 16;
         config.model.num_heads = 2;

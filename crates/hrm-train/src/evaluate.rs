@@ -15,10 +15,21 @@ use crate::trainer::check_data;
 pub struct EvalConfig {
     /// Puzzles computed at a time.
     pub batch_size: usize,
-    /// Segments that each puzzle thinks.
+    /// Segments that each puzzle thinks; `act.max_segments` of the training, as a rule.
     pub segments: u32,
     /// At most so many examples, of as many original puzzles as can be: see [`PuzzleSet::limited`].
     pub limit: Option<usize>,
+}
+
+impl Default for EvalConfig {
+    /// 64 puzzles at a time, 16 segments as in the published recipes, all examples.
+    fn default() -> Self {
+        Self {
+            batch_size: 64,
+            segments: 16,
+            limit: None,
+        }
+    }
 }
 
 /// What an evaluation found.

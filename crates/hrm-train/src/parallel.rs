@@ -460,8 +460,8 @@ pub(crate) mod tests {
     use std::sync::Barrier;
 
     use burn::tensor::{Int, TensorData};
-    use hrm_data::PuzzleSet;
     use hrm_data::sudoku::{Generator, SudokuSize};
+    use hrm_data::{Augmentation, PuzzleSet};
 
     use super::*;
     use crate::checkpoint::Checkpoint;
@@ -509,7 +509,7 @@ pub(crate) mod tests {
 
     fn puzzles() -> Arc<PuzzleSet> {
         let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
-        Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap())
+        Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap())
     }
 
     /// A run whose slots share three puzzle ids within and across the devices.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hrm_act::{ActStep, Batch, Carry};
 use hrm_core::Hrm;
-use hrm_data::PuzzleSet;
 use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, PuzzleSet};
 use hrm_train::{Gradients, Preset, TrainConfig, TrainError, Trainer, sign_sgd_rows};
 
 /// Slots of all tests; puzzles share ids within and across any parts of them.
@@ -14,7 +14,7 @@ const IDS: [i32; 6] = [2, 0, 2, 1, 0, 2];
 
 fn puzzles() -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
-    Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap())
+    Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap())
 }
 
 fn config(preset: &str, set: &PuzzleSet) -> TrainConfig {

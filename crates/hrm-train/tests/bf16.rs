@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
 use hrm_core::ComputeType;
-use hrm_data::PuzzleSet;
 use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, PuzzleSet};
 use hrm_train::{Preset, Trainer};
 
 /// Mean losses of the steps 1 to 10 and 41 to 50.
@@ -49,7 +49,9 @@ fn train(preset: &str, compute: ComputeType, set: &Arc<PuzzleSet>) -> (f64, f64)
 
 fn falls_as_in_f32(preset: &str) {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+    let set = Arc::new(
+        PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap(),
+    );
     let (start, end) = train(preset, ComputeType::F32, &set);
     let (half_start, half_end) = train(preset, ComputeType::Bf16, &set);
     eprintln!("{preset}: f32 {start:.4} to {end:.4}, bf16 {half_start:.4} to {half_end:.4}");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use hrm_core::{Hrm, WeightRole};
-use hrm_data::PuzzleSet;
 use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, PuzzleSet};
 use hrm_train::{Freeze, Preset, TrainConfig, TrainError, Trainer};
 
 fn puzzles() -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
-    Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap())
+    Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap())
 }
 
 fn config(preset: &str, set: &PuzzleSet) -> TrainConfig {

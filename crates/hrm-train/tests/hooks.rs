@@ -3,14 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
-use hrm_data::PuzzleSet;
 use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, PuzzleSet};
 use hrm_train::{Preset, Run, RunFile, TrainConfig, Trainer};
 
 /// Two steps, each reported.
 fn short_run() -> (TrainConfig, Arc<PuzzleSet>) {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+    let set = Arc::new(
+        PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap(),
+    );
     let mut config = Preset::by_name("trm-small").unwrap().config(&set);
     config.model.hidden_size = 32;
     config.model.num_heads = 2;

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use hrm_act::LossKind;
 use hrm_core::{ComputeType, GradientSpan, HaltHead, Levels, MixerKind, PositionKind, Sizes};
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_data::{PuzzleSet, SetArrays, SetInfo, Task};
+use hrm_data::{Augmentation, PuzzleSet, SetArrays, SetInfo, Task};
 use hrm_train::{Freeze, PRESETS, Preset, Rule, TrainConfig, TrainError, Trainer};
 
 /// What differs between the published recipes: name, batch, rate, M, T, decay, rate and decay of the puzzle table, epochs.
@@ -238,7 +238,9 @@ fn epochs_become_steps_of_the_batch_and_the_set_at_hand() {
 #[test]
 fn what_makes_no_run_is_an_error_that_names_the_field() {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(8, 1).unwrap();
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+    let set = Arc::new(
+        PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap(),
+    );
     let good = Preset::by_name("trm-small").unwrap().config(&set);
     let refused = |settings: &[(&str, &str)], named: &str| {
         let mut config: TrainConfig = good.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use hrm_core::{ComputeType, Hrm};
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_data::{PuzzleSet, Task};
+use hrm_data::{Augmentation, PuzzleSet, Task};
 use hrm_train::{
     Changes, Checkpoint, Freeze, Outcome, Preset, Rule, Run, RunFile, TrainConfig, TrainError,
     Trainer, WeightKind, differences, latest_checkpoint, read_metrics,
@@ -14,7 +14,7 @@ use hrm_train::{
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
-    Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap())
+    Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap())
 }
 
 fn config(preset: &str, set: &PuzzleSet) -> TrainConfig {
@@ -568,7 +568,7 @@ fn an_error_of_the_writer_ends_the_training_and_leaves_the_last_checkpoint() {
     let mut resumed = Run::resume(&run, set.clone(), None, &device).unwrap();
     assert_eq!(resumed.trainer().state().step, 3);
     resumed.train(|_| true).unwrap();
-    let mut unbroken = Run::create(&dir.path().join("unbroken"), &file, set, &device).unwrap();
+    let mut unbroken = Run::create(dir.path().join("unbroken"), &file, set, &device).unwrap();
     unbroken.train(|_| true).unwrap();
     assert!(bytes(resumed.trainer(), dir.path()) == bytes(unbroken.trainer(), dir.path()));
 }
@@ -621,7 +621,7 @@ fn a_run_of_a_model_at_hand_is_one_of_no_steps() {
 
     let model = Hrm::new(&file.config.model, 9, &device).unwrap();
     file.config.model.h_cycles += 1;
-    let error = Run::import(&dir.path().join("x"), &file, &model, Task::Other).unwrap_err();
+    let error = Run::import(dir.path().join("x"), &file, &model, Task::Other).unwrap_err();
     assert!(error.to_string().contains("`model`"), "{error}");
     assert!(!dir.path().join("x").exists());
 }

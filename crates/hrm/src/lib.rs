@@ -11,7 +11,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let device = hrm::device::from_env()?;
 //! let puzzles = sudoku::Generator::new(SudokuSize::Four).puzzles(20, 1)?;
-//! let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true)?);
+//! let set = Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku)?);
 //!
 //! let mut config = Preset::by_name("trm-small")?.config(&set);
 //! config.steps = 10;
@@ -34,6 +34,9 @@
 //! Presets of the published recipes and of small models are in [`PRESETS`](train::PRESETS); devices are chosen by name through
 //! [`device`]; a training that writes its own folder, goes on after a crash and says how it fares is a [`Run`](train::Run).
 //!
+//! Tensors and devices are those of [Burn](https://burn.dev) 0.22. It is there as `hrm::burn`, so that a program needs no Burn of its
+//! own, which might be another version.
+//!
 //! # Features
 //!
 //! One per backend: `flex` (the default, pure Rust on the CPU), `cuda`, `cuda-nvrtc` (kernels compiled by the toolkit's NVRTC),
@@ -50,6 +53,9 @@ pub mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
 
+/// Burn 0.22, whose tensors and devices this crate takes and gives.
+#[doc(no_inline)]
+pub use burn;
 #[doc(inline)]
 pub use hrm_act as act;
 #[doc(inline)]
@@ -62,12 +68,16 @@ pub use hrm_train as train;
 /// What most programs need.
 pub mod prelude {
     pub use burn::tensor::Device;
-    pub use hrm_act::{
-        ActConfig, Answer, HaltRule, Metrics, Puzzle, Reasoner, ReasonerConfig, Verifier,
+    pub use hrm_act::reasoner::{
+        Answer, Attempts, Choice, HaltRule, MazeSymmetry, MazeVerifier, Puzzle, ReasonError,
+        Reasoner, ReasonerConfig, SudokuSymmetry, SudokuVerifier, Symmetry, Verdict, Verifier,
     };
+    pub use hrm_act::{ActConfig, Metrics};
     pub use hrm_core::{ComputeType, Hrm, HrmConfig, Sizes};
     pub use hrm_data::sudoku::SudokuSize;
-    pub use hrm_data::{PuzzleSet, Sampler, SamplerConfig, SetInfo, Task, arc, maze, sudoku};
+    pub use hrm_data::{
+        Augmentation, PuzzleSet, Sampler, SamplerConfig, SetInfo, Task, arc, maze, sudoku,
+    };
     pub use hrm_train::{
         Checkpoint, EvalConfig, Evaluation, PRESETS, Preset, Run, RunFile, StepReport, TrainConfig,
         Trainer, WeightKind, evaluate,

@@ -199,7 +199,8 @@ fn a_training_learns() {
     let device = device::from_env().unwrap();
     let puzzles = sudoku::Generator::new(SudokuSize::Four).with_clues(12..=12);
     let puzzles = puzzles.puzzles(40, 1).unwrap();
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, false).unwrap());
+    let set =
+        Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::None).unwrap());
     let mut config = Preset::by_name("trm-small").unwrap().config(&set);
     config.model.hidden_size = 32;
     config.model.num_heads = 2;

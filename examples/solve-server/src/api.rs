@@ -12,7 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hrm::act::reasoner::{Manner, Verdict};
+use hrm::act::reasoner::Manner;
 use hrm::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -311,12 +311,10 @@ fn halt_rule(text: &str) -> Result<HaltRule, Refusal> {
 fn solved(
     state: &State,
     inputs: &[u8],
-    answer: Result<Answer, hrm::act::ReasonError>,
+    answer: Result<Answer, ReasonError>,
 ) -> Result<Solved, Refusal> {
     let answer = answer.map_err(|error| match error {
-        hrm::act::ReasonError::Device { .. } => {
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)
-        }
+        ReasonError::Device { .. } => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error),
         _ => Refusal::bad(error),
     })?;
     let notation = state.served.notation;

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use hrm::act::reasoner::{MazeVerifier, SudokuVerifier};
 use hrm::prelude::*;
 
 use crate::notation::Notation;

@@ -5,7 +5,6 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::thread::{Builder, JoinHandle};
 
-use hrm::act::ReasonError;
 use hrm::act::reasoner::{Manner, Reply, Request};
 use hrm::prelude::*;
 use serde::Serialize;

@@ -39,7 +39,9 @@ fn it_serves_a_checkpoint_until_it_is_told_to_stop() {
     let puzzles = sudoku::Generator::new(SudokuSize::Four)
         .puzzles(8, 1)
         .unwrap();
-    let set = Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap());
+    let set = Arc::new(
+        PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap(),
+    );
     let config = Preset::by_name("trm-small").unwrap().config(&set);
     let device = hrm::device::from_env().unwrap();
     Trainer::new(config, set, &device)

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
-use hrm::act::reasoner::{Summary, Verdict};
+use hrm::act::reasoner::Summary;
 use hrm::data::IGNORED;
 use hrm::device;
 use hrm::prelude::*;

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
-use hrm::act::reasoner::Verdict;
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;

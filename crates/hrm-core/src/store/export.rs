@@ -28,7 +28,8 @@ pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreEr
 ///
 /// # Errors
 /// If the file can't be written.
-pub fn export(model: &Hrm, max_segments: usize, path: &Path) -> Result<(), StoreError> {
+pub fn export(model: &Hrm, max_segments: usize, path: impl AsRef<Path>) -> Result<(), StoreError> {
+    let path = path.as_ref();
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);

@@ -98,7 +98,8 @@ impl TensorFile {
     /// # Errors
     /// If the file can't be read, is neither a torch checkpoint nor a safetensors file, or is damaged; if its pickle names
     /// a Python object that is no part of a tensor.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
         let label = path.display().to_string();
         match Source::open(path) {
             Ok(source) => Self::new(source, label),

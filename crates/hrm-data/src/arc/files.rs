@@ -17,7 +17,8 @@ const MAX_KAGGLE_FILE: u64 = 256 << 20;
 ///
 /// # Errors
 /// With file, task and place in it.
-pub fn read_folder(folder: &Path) -> Result<Vec<ArcTask>, DataError> {
+pub fn read_folder(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
+    let folder = folder.as_ref();
     let mut tasks = Vec::new();
     for path in entries(folder)? {
         if path
@@ -36,7 +37,8 @@ pub fn read_folder(folder: &Path) -> Result<Vec<ArcTask>, DataError> {
 ///
 /// # Errors
 /// With file, task and place in it.
-pub fn read_task(path: &Path) -> Result<ArcTask, DataError> {
+pub fn read_task(path: impl AsRef<Path>) -> Result<ArcTask, DataError> {
+    let path = path.as_ref();
     let id = path.file_stem().unwrap_or_default().to_string_lossy();
     parse_task(&read_bounded(path, MAX_TASK_FILE)?, &id, path)
 }
@@ -45,7 +47,11 @@ pub fn read_task(path: &Path) -> Result<ArcTask, DataError> {
 ///
 /// # Errors
 /// With file, task and place in it.
-pub fn read_kaggle(challenges: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>, DataError> {
+pub fn read_kaggle(
+    challenges: impl AsRef<Path>,
+    solutions: Option<&Path>,
+) -> Result<Vec<ArcTask>, DataError> {
+    let challenges = challenges.as_ref();
     let mut tasks = parse_challenges(&read_bounded(challenges, MAX_KAGGLE_FILE)?, challenges)?;
     read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
@@ -62,7 +68,8 @@ fn read_solutions(tasks: &mut [ArcTask], path: Option<&Path>) -> Result<(), Data
 ///
 /// # Errors
 /// With file, task and place in it; [`DataError::ArcTaskTwice`] where two concepts have a task of the same name.
-pub fn read_concept_arc(corpus: &Path) -> Result<Vec<ArcTask>, DataError> {
+pub fn read_concept_arc(corpus: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
+    let corpus = corpus.as_ref();
     let mut tasks = Vec::new();
     for concept in entries(corpus)? {
         if concept.is_dir() {
@@ -78,7 +85,11 @@ pub fn read_concept_arc(corpus: &Path) -> Result<Vec<ArcTask>, DataError> {
 ///
 /// # Errors
 /// With file, task and place in it.
-pub fn read_tasks(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>, DataError> {
+pub fn read_tasks(
+    path: impl AsRef<Path>,
+    solutions: Option<&Path>,
+) -> Result<Vec<ArcTask>, DataError> {
+    let path = path.as_ref();
     if !path.is_dir() {
         return read_kaggle(path, solutions);
     }

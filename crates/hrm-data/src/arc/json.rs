@@ -21,7 +21,8 @@ const MAX_NAME: usize = 200;
 ///
 /// # Errors
 /// [`DataError::Json`] with file, task, pair, line and column.
-pub fn parse_task(json: &[u8], id: &str, path: &Path) -> Result<ArcTask, DataError> {
+pub fn parse_task(json: &[u8], id: &str, path: impl AsRef<Path>) -> Result<ArcTask, DataError> {
+    let path = path.as_ref();
     let parse = || -> Result<ArcTask, serde_json::Error> {
         check_name::<serde_json::Error>(id)?;
         let mut reader = serde_json::Deserializer::from_slice(json);
@@ -37,7 +38,8 @@ pub fn parse_task(json: &[u8], id: &str, path: &Path) -> Result<ArcTask, DataErr
 ///
 /// # Errors
 /// [`DataError::Json`] with file, task, pair, line and column; also where a task occurs twice.
-pub fn parse_challenges(json: &[u8], path: &Path) -> Result<Vec<ArcTask>, DataError> {
+pub fn parse_challenges(json: &[u8], path: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
+    let path = path.as_ref();
     let Named::<Body>(tasks) = parse_file(json, path)?;
     Ok(tasks.into_iter().map(|(id, body)| body.named(id)).collect())
 }
@@ -46,7 +48,11 @@ pub fn parse_challenges(json: &[u8], path: &Path) -> Result<Vec<ArcTask>, DataEr
 ///
 /// # Errors
 /// [`DataError::Json`] with file, task, test, line and column.
-pub fn parse_solutions(json: &[u8], path: &Path) -> Result<BTreeMap<String, Vec<Grid>>, DataError> {
+pub fn parse_solutions(
+    json: &[u8],
+    path: impl AsRef<Path>,
+) -> Result<BTreeMap<String, Vec<Grid>>, DataError> {
+    let path = path.as_ref();
     let Named::<Solutions>(tasks) = parse_file(json, path)?;
     Ok(tasks.into_iter().map(|(id, grids)| (id, grids.0)).collect())
 }
@@ -59,8 +65,9 @@ pub fn parse_solutions(json: &[u8], path: &Path) -> Result<BTreeMap<String, Vec<
 pub fn join_solutions(
     tasks: &mut [ArcTask],
     solutions: BTreeMap<String, Vec<Grid>>,
-    path: &Path,
+    path: impl AsRef<Path>,
 ) -> Result<(), DataError> {
+    let path = path.as_ref();
     let error = |task: &str, expected: String, found: String| DataError::ArcSolutions {
         path: path.into(),
         task: task.to_owned(),

@@ -154,9 +154,10 @@ impl Published {
     pub fn fetch(
         self,
         config: &DownloadConfig,
-        folder: &Path,
+        folder: impl AsRef<Path>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Download, DataError> {
+        let folder = folder.as_ref();
         let wrong = |what: &str, expected: &str, found: &str| {
             Err(DataError::mismatch(what, expected, format!("`{found}`")))
         };
@@ -246,7 +247,8 @@ impl Download {
     ///
     /// # Errors
     /// If the folder can't be written, or the archive is damaged, holds no tasks, or more or other than a data set may.
-    pub fn place(&self, to: &Path) -> Result<Placed, DataError> {
+    pub fn place(&self, to: impl AsRef<Path>) -> Result<Placed, DataError> {
+        let to = to.as_ref();
         let unwritten = |path: &Path, source| DataError::Write {
             path: path.into(),
             source,

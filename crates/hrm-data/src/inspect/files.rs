@@ -11,7 +11,8 @@ use std::path::Path;
 ///
 /// # Errors
 /// As [`PuzzleSet::load`]; [`DataError::Field`] if no folder inside holds a `dataset.json`.
-pub fn inspect_folder(dir: &Path, limit: usize) -> Result<Report, DataError> {
+pub fn inspect_folder(dir: impl AsRef<Path>, limit: usize) -> Result<Report, DataError> {
+    let dir = dir.as_ref();
     let read_error = |source| DataError::Read {
         path: dir.into(),
         source,
@@ -70,7 +71,8 @@ pub fn inspect_sets(sets: &[(String, PuzzleSet)], limit: usize) -> Option<Report
 /// # Errors
 /// With file and line: another header, a question that is neither, a field of the wrong length or with characters
 /// that mean nothing, a rating that is no number.
-pub fn inspect_csv(path: &Path, limit: usize) -> Result<Report, DataError> {
+pub fn inspect_csv(path: impl AsRef<Path>, limit: usize) -> Result<Report, DataError> {
+    let path = path.as_ref();
     let file = std::fs::File::open(path).map_err(|source| DataError::Read {
         path: path.into(),
         source,
@@ -165,13 +167,15 @@ fn answer(info: &SetInfo, text: &str) -> Result<Vec<u8>, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Augmentation;
     use crate::inspect::Compared;
     use crate::sudoku::Generator;
 
     #[test]
     fn duplicates_within_and_across_splits_are_counted_in_disguise_too() {
         let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
-        let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap();
+        let set =
+            PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap();
         let dir = tempfile::tempdir().unwrap();
         // Training: 10 puzzles, each with two augmented copies. Test: two of them, and two others.
         set.subset(0..10)

@@ -2,10 +2,10 @@
 //!
 //! ```
 //! use hrm_data::inspect::inspect_set;
-//! use hrm_data::PuzzleSet;
+//! use hrm_data::{Augmentation, PuzzleSet};
 //! use hrm_data::sudoku::{Generator, SudokuSize};
 //! let puzzles = Generator::new(SudokuSize::Four).puzzles(20, 1)?;
-//! let set = PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, false)?;
+//! let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::None)?;
 //! let report = inspect_set("train", &set, usize::MAX).sudoku.expect("Sudokus");
 //! assert_eq!((report.right, report.one_solution), (20, 20));
 //! # Ok::<(), hrm_data::DataError>(())

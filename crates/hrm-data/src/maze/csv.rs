@@ -17,7 +17,11 @@ const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
 /// # Errors
 /// With file and line: an unreadable file, a missing column, a malformed maze, an answer that is no path through
 /// its question.
-pub fn read_csv(path: &Path, shape: Option<(usize, usize)>) -> Result<Vec<MazePuzzle>, DataError> {
+pub fn read_csv(
+    path: impl AsRef<Path>,
+    shape: Option<(usize, usize)>,
+) -> Result<Vec<MazePuzzle>, DataError> {
+    let path = path.as_ref();
     let file = File::open(path).map_err(|source| DataError::Read {
         path: path.into(),
         source,
@@ -28,9 +32,10 @@ pub fn read_csv(path: &Path, shape: Option<(usize, usize)>) -> Result<Vec<MazePu
 /// [`read_csv`] from any reader; `name` stands for the file in errors.
 pub fn read_csv_from(
     reader: impl Read,
-    name: &Path,
+    name: impl AsRef<Path>,
     shape: Option<(usize, usize)>,
 ) -> Result<Vec<MazePuzzle>, DataError> {
+    let name = name.as_ref();
     let mut reader = csv::Reader::from_reader(reader);
     let malformed = |error: csv::Error| {
         let line = error.position().map_or(1, csv::Position::line);
@@ -80,7 +85,12 @@ pub fn read_csv_from(
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_csv(path: &Path, source: &str, puzzles: &[MazePuzzle]) -> Result<(), DataError> {
+pub fn write_csv(
+    path: impl AsRef<Path>,
+    source: &str,
+    puzzles: &[MazePuzzle],
+) -> Result<(), DataError> {
+    let path = path.as_ref();
     let file = File::create(path).map_err(|source| DataError::Write {
         path: path.into(),
         source,
@@ -91,10 +101,11 @@ pub fn write_csv(path: &Path, source: &str, puzzles: &[MazePuzzle]) -> Result<()
 /// [`write_csv`] to any writer; `name` stands for the file in errors.
 pub fn write_csv_to(
     writer: impl Write,
-    name: &Path,
+    name: impl AsRef<Path>,
     source: &str,
     puzzles: &[MazePuzzle],
 ) -> Result<(), DataError> {
+    let name = name.as_ref();
     let failed = |error: std::io::Error| DataError::Write {
         path: name.into(),
         source: error,

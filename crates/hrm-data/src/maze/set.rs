@@ -1,17 +1,17 @@
 //! Puzzle sets of mazes.
 
-use super::augment::MazeAugmentation;
 use super::grid::MazePuzzle;
 use crate::{Augmentation, DataError, PuzzleSet, SetInfo};
 
 impl PuzzleSet {
-    /// Mazes of one size, one group each; with `augmentation` the sampler draws them turned and flipped.
+    /// Mazes of one size, one group each; with [`Augmentation::Maze`] the sampler draws them turned and flipped.
     ///
     /// # Errors
-    /// [`DataError::EmptySet`]; [`DataError::Mismatch`] if a maze has another size than the first.
+    /// [`DataError::EmptySet`]; [`DataError::Mismatch`] if a maze has another size than the first, or the augmentation is of
+    /// another task.
     pub fn from_mazes(
         puzzles: &[MazePuzzle],
-        augmentation: Option<MazeAugmentation>,
+        augmentation: Augmentation,
     ) -> Result<Self, DataError> {
         let shape = |puzzle: &MazePuzzle| (puzzle.maze().height(), puzzle.maze().width());
         let (height, width) = puzzles.first().map(shape).ok_or(DataError::EmptySet)?;
@@ -29,18 +29,15 @@ impl PuzzleSet {
             inputs.extend_from_slice(puzzle.maze().cells());
             labels.extend_from_slice(puzzle.answer());
         }
-        let set = Self::from_examples(SetInfo::maze(height, width), inputs, labels)?;
-        match augmentation {
-            Some(augmentation) => set.with_augmentation(Augmentation::Maze(augmentation)),
-            None => Ok(set),
-        }
+        Self::from_examples(SetInfo::maze(height, width), inputs, labels)?
+            .with_augmentation(augmentation)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maze::{Maze, MazeGenerator, MazeRecipe, Verdict};
+    use crate::maze::{Maze, MazeAugmentation, MazeGenerator, MazeRecipe, Verdict};
     use crate::{Sampler, SamplerConfig};
     use std::collections::HashSet;
     use std::sync::Arc;
@@ -52,7 +49,7 @@ mod tests {
             .generate();
         let set = PuzzleSet::from_mazes(
             std::slice::from_ref(&puzzle),
-            Some(MazeAugmentation::Relabel),
+            Augmentation::Maze(MazeAugmentation::Relabel),
         )
         .unwrap();
         let config = SamplerConfig {
@@ -75,13 +72,14 @@ mod tests {
     #[test]
     fn mazes_of_different_sizes_make_no_set() {
         let solve = |rows| MazePuzzle::solve(Maze::parse_rows(rows).unwrap()).unwrap();
-        let error = PuzzleSet::from_mazes(&[solve("S G"), solve("SG")], None).unwrap_err();
+        let error =
+            PuzzleSet::from_mazes(&[solve("S G"), solve("SG")], Augmentation::None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "maze 1: expected 1x3 cells as the first, found 1x2"
         );
         assert!(matches!(
-            PuzzleSet::from_mazes(&[], None),
+            PuzzleSet::from_mazes(&[], Augmentation::None),
             Err(DataError::EmptySet)
         ));
     }

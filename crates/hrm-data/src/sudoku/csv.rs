@@ -13,7 +13,11 @@ const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
 /// # Errors
 /// With file and line: an unreadable file, another header, a malformed board, an answer that does not answer its
 /// question, a rating that is no number.
-pub fn read_csv(path: &Path, size: Option<SudokuSize>) -> Result<Vec<Puzzle>, DataError> {
+pub fn read_csv(
+    path: impl AsRef<Path>,
+    size: Option<SudokuSize>,
+) -> Result<Vec<Puzzle>, DataError> {
+    let path = path.as_ref();
     let file = File::open(path).map_err(|source| DataError::Read {
         path: path.into(),
         source,
@@ -24,9 +28,10 @@ pub fn read_csv(path: &Path, size: Option<SudokuSize>) -> Result<Vec<Puzzle>, Da
 /// [`read_csv`] from any reader; `name` stands for the file in errors.
 pub fn read_csv_from(
     reader: impl Read,
-    name: &Path,
+    name: impl AsRef<Path>,
     size: Option<SudokuSize>,
 ) -> Result<Vec<Puzzle>, DataError> {
+    let name = name.as_ref();
     let mut reader = csv::Reader::from_reader(reader);
     let malformed = |error: csv::Error| {
         let line = error.position().map_or(1, csv::Position::line);
@@ -82,7 +87,8 @@ fn parse(record: &csv::StringRecord, size: Option<SudokuSize>) -> Result<Puzzle,
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_csv(path: &Path, puzzles: &[Puzzle]) -> Result<(), DataError> {
+pub fn write_csv(path: impl AsRef<Path>, puzzles: &[Puzzle]) -> Result<(), DataError> {
+    let path = path.as_ref();
     let file = File::create(path).map_err(|source| DataError::Write {
         path: path.into(),
         source,
@@ -94,7 +100,12 @@ pub fn write_csv(path: &Path, puzzles: &[Puzzle]) -> Result<(), DataError> {
 ///
 /// # Errors
 /// If the writer fails.
-pub fn write_csv_to(writer: impl Write, name: &Path, puzzles: &[Puzzle]) -> Result<(), DataError> {
+pub fn write_csv_to(
+    writer: impl Write,
+    name: impl AsRef<Path>,
+    puzzles: &[Puzzle],
+) -> Result<(), DataError> {
+    let name = name.as_ref();
     let failed = |source: std::io::Error| DataError::Write {
         path: name.into(),
         source,

@@ -70,7 +70,8 @@ impl RunFile {
     ///
     /// # Errors
     /// If the folder is no run, or the file can't be understood (with line and column).
-    pub fn read(dir: &Path) -> Result<Self, TrainError> {
+    pub fn read(dir: impl AsRef<Path>) -> Result<Self, TrainError> {
+        let dir = dir.as_ref();
         let Record {
             preset,
             data,

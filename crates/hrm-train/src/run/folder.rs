@@ -27,12 +27,14 @@ pub(crate) const UNFINISHED: &str = ".tmp";
 ///
 /// # Errors
 /// If the folder can't be read.
-pub fn latest_checkpoint(dir: &Path) -> Result<Option<PathBuf>, TrainError> {
+pub fn latest_checkpoint(dir: impl AsRef<Path>) -> Result<Option<PathBuf>, TrainError> {
+    let dir = dir.as_ref();
     Ok(list_checkpoints(dir)?.pop().map(|(_, path)| path))
 }
 
 /// The best weights of a run that evaluates, `best.safetensors`; there is no such file before the first evaluation.
-pub fn best_weights(dir: &Path) -> PathBuf {
+pub fn best_weights(dir: impl AsRef<Path>) -> PathBuf {
+    let dir = dir.as_ref();
     dir.join(BEST)
 }
 

@@ -53,7 +53,8 @@ impl MetricsLine {
 ///
 /// # Errors
 /// If the file can't be read.
-pub fn read_metrics(dir: &Path) -> Result<Vec<MetricsLine>, TrainError> {
+pub fn read_metrics(dir: impl AsRef<Path>) -> Result<Vec<MetricsLine>, TrainError> {
+    let dir = dir.as_ref();
     let bytes = read(&metrics_path(dir))?;
     let lines = bytes.split(|&byte| byte == b'\n');
     Ok(lines

@@ -104,11 +104,12 @@ impl Run {
     /// If the folder holds a run or checkpoints already, can't be written, or the configuration and the data make no run;
     /// nothing is written before that is known.
     pub fn create(
-        dir: &Path,
+        dir: impl AsRef<Path>,
         file: &RunFile,
         set: Arc<PuzzleSet>,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let dir = dir.as_ref();
         let trainer = Trainer::new(file.config.clone(), set, device)?;
         Self::start(dir, file, trainer)
     }
@@ -118,7 +119,12 @@ impl Run {
     ///
     /// # Errors
     /// If the folder holds a run or checkpoints already, or can't be written.
-    pub fn start(dir: &Path, file: &RunFile, trainer: Trainer) -> Result<Self, TrainError> {
+    pub fn start(
+        dir: impl AsRef<Path>,
+        file: &RunFile,
+        trainer: Trainer,
+    ) -> Result<Self, TrainError> {
+        let dir = dir.as_ref();
         Self::start_in(dir, prepare(dir)?, file, trainer)
     }
 
@@ -127,7 +133,12 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::check_start_over`]; if another process trains in the folder, or the disk fails.
-    pub fn start_over(dir: &Path, file: &RunFile, trainer: Trainer) -> Result<Self, TrainError> {
+    pub fn start_over(
+        dir: impl AsRef<Path>,
+        file: &RunFile,
+        trainer: Trainer,
+    ) -> Result<Self, TrainError> {
+        let dir = dir.as_ref();
         Self::start_in(dir, prepare_over(dir)?, file, trainer)
     }
 
@@ -136,7 +147,8 @@ impl Run {
     ///
     /// # Errors
     /// [`TrainError::NoRun`] or [`TrainError::BadFile`] if it holds something else; if it can't be read.
-    pub fn check_start_over(dir: &Path) -> Result<(), TrainError> {
+    pub fn check_start_over(dir: impl AsRef<Path>) -> Result<(), TrainError> {
+        let dir = dir.as_ref();
         check_over(dir)
     }
 
@@ -147,7 +159,7 @@ impl Run {
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
-        trainer.save(&checkpoint_path(dir, step))?;
+        trainer.save(checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.
         Record::new(file).write(dir)?;
         Ok(Self::open(dir, trainer, lock))
@@ -177,11 +189,12 @@ impl Run {
     /// # Errors
     /// If the folder holds a run or checkpoints already, or can't be written, or the configuration is not the model's.
     pub fn import(
-        dir: &Path,
+        dir: impl AsRef<Path>,
         file: &RunFile,
         model: &Hrm,
         task: Task,
     ) -> Result<PathBuf, TrainError> {
+        let dir = dir.as_ref();
         file.config.validate_for(model)?;
         let _lock = prepare(dir)?;
         let path = checkpoint_path(dir, 0);
@@ -195,11 +208,12 @@ impl Run {
     /// # Errors
     /// As [`Run::resume_with`].
     pub fn resume(
-        dir: &Path,
+        dir: impl AsRef<Path>,
         set: Arc<PuzzleSet>,
         steps: Option<u64>,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let dir = dir.as_ref();
         let changes = Changes {
             steps,
             ..Changes::default()
@@ -217,11 +231,12 @@ impl Run {
     /// If the folder is no run or is in use, the data have changed, the last checkpoint is not whole, or fields differ that
     /// are not allowed to.
     pub fn resume_with(
-        dir: &Path,
+        dir: impl AsRef<Path>,
         set: Arc<PuzzleSet>,
         changes: &Changes,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let dir = dir.as_ref();
         let mut record = Record::read(dir)?;
         let lock = lock(dir)?;
         let checkpoint = Checkpoint::latest(dir)?;
@@ -622,7 +637,7 @@ impl Run {
                 snapshot.write_weights(&best_weights(&dir))?;
             }
             if save {
-                snapshot.write(&checkpoint_path(&dir, step))?;
+                snapshot.write(checkpoint_path(&dir, step))?;
                 prune(&dir, keep, every)?;
             }
             Ok(())

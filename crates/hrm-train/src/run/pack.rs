@@ -20,7 +20,12 @@ impl Run {
     ///
     /// # Errors
     /// If the folder is no run or has no checkpoint, `out` holds files, or the disk fails.
-    pub fn pack(dir: &Path, out: &Path, part_bytes: usize) -> Result<Vec<PathBuf>, TrainError> {
+    pub fn pack(
+        dir: impl AsRef<Path>,
+        out: impl AsRef<Path>,
+        part_bytes: usize,
+    ) -> Result<Vec<PathBuf>, TrainError> {
+        let (dir, out) = (dir.as_ref(), out.as_ref());
         let record = Record::read(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
         let there = out.exists() && !is_empty_folder(out)?;
@@ -49,7 +54,8 @@ impl Run {
     ///
     /// # Errors
     /// If a part is missing or damaged, `out` holds a run, or the disk fails.
-    pub fn unpack(packed: &Path, out: &Path) -> Result<PathBuf, TrainError> {
+    pub fn unpack(packed: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<PathBuf, TrainError> {
+        let (packed, out) = (packed.as_ref(), out.as_ref());
         let record = Record::read(packed)?;
         let mut bytes = Vec::new();
         for path in parts(packed)? {

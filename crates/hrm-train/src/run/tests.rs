@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hrm_data::Augmentation;
 use hrm_data::sudoku::{Generator, SudokuSize};
 
 use super::*;
@@ -11,7 +12,7 @@ use crate::{EvalConfig, WeightKind};
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
-    Arc::new(PuzzleSet::from_sudoku(&puzzles, SudokuSize::Four, true).unwrap())
+    Arc::new(PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap())
 }
 
 fn run_file() -> RunFile {
@@ -494,7 +495,7 @@ fn a_run_evaluates_keeps_its_best_weights_and_stops_early() {
     drop(run);
 
     // The file of the best weights gives that very evaluation.
-    let checkpoint = Checkpoint::read(&best_weights(dir.path())).unwrap();
+    let checkpoint = Checkpoint::read(best_weights(dir.path())).unwrap();
     assert_eq!(checkpoint.info().step, best.step);
     let model = checkpoint.model(WeightKind::Ema, &Device::flex()).unwrap();
     let config = EvalConfig {
@@ -555,7 +556,7 @@ fn a_packed_run_is_moved_in_parts_and_goes_on() {
     let before = run.trainer().snapshot().unwrap().tensors;
     drop(run);
 
-    let parts = Run::pack(&at("run"), &at("packed"), 100_000).unwrap();
+    let parts = Run::pack(at("run"), at("packed"), 100_000).unwrap();
     let sizes: Vec<u64> = parts
         .iter()
         .map(|part| part.metadata().unwrap().len())
@@ -564,11 +565,11 @@ fn a_packed_run_is_moved_in_parts_and_goes_on() {
         parts.len() > 2 && sizes.iter().all(|&size| size <= 100_000),
         "{sizes:?}"
     );
-    let whole = fs::metadata(latest_checkpoint(&at("run")).unwrap().unwrap()).unwrap();
+    let whole = fs::metadata(latest_checkpoint(at("run")).unwrap().unwrap()).unwrap();
     assert!(sizes.iter().sum::<u64>() < whole.len() * 2 / 3);
 
-    Run::unpack(&at("packed"), &at("moved")).unwrap();
-    let mut moved = Run::resume(&at("moved"), puzzles(1), None, &Device::flex()).unwrap();
+    Run::unpack(at("packed"), at("moved")).unwrap();
+    let mut moved = Run::resume(at("moved"), puzzles(1), None, &Device::flex()).unwrap();
     moved.hold_out(puzzles(2)).unwrap();
     let state = moved.trainer().state();
     assert!(state.step == 6 && state.carry.is_none());
@@ -591,7 +592,7 @@ fn a_packed_run_is_moved_in_parts_and_goes_on() {
         }
     }
     assert_eq!(moved.train(|_| true).unwrap(), Outcome::Finished);
-    let reported: Vec<u64> = read_metrics(&at("moved"))
+    let reported: Vec<u64> = read_metrics(at("moved"))
         .unwrap()
         .iter()
         .map(MetricsLine::step)
@@ -599,7 +600,7 @@ fn a_packed_run_is_moved_in_parts_and_goes_on() {
     assert_eq!(reported, [4, 8, 12]);
     drop(moved);
     // From here on it is a run like any other.
-    let again = Run::resume(&at("moved"), puzzles(1), Some(15), &Device::flex()).unwrap();
+    let again = Run::resume(at("moved"), puzzles(1), Some(15), &Device::flex()).unwrap();
     assert!(again.trainer().state().carry.is_some());
 }
 
@@ -609,9 +610,9 @@ fn what_is_no_whole_packed_run_is_refused() {
     let at = |name: &str| dir.path().join(name);
     let file = run_file();
     drop(start(&at("run"), &file, None));
-    let parts = Run::pack(&at("run"), &at("packed"), 100_000).unwrap();
+    let parts = Run::pack(at("run"), at("packed"), 100_000).unwrap();
     let refused = |wanted: &str| {
-        let error = Run::unpack(&at("packed"), &at("moved")).unwrap_err();
+        let error = Run::unpack(at("packed"), at("moved")).unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");
         assert!(!at("moved").exists());
     };
@@ -627,15 +628,15 @@ fn what_is_no_whole_packed_run_is_refused() {
     refused("two checkpoints");
     fs::remove_file(at("packed").join("checkpoint-001-of-002")).unwrap();
     // A run's own folder, and one that is there.
-    let error = Run::unpack(&at("run"), &at("moved")).unwrap_err();
+    let error = Run::unpack(at("run"), at("moved")).unwrap_err();
     assert!(error.to_string().contains("no parts"), "{error}");
     for out in ["run", "packed"] {
-        let error = Run::pack(&at("run"), &at(out), 100_000).unwrap_err();
+        let error = Run::pack(at("run"), at(out), 100_000).unwrap_err();
         assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
-        let error = Run::unpack(&at("packed"), &at(out)).unwrap_err();
+        let error = Run::unpack(at("packed"), at(out)).unwrap_err();
         assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
     }
-    Run::unpack(&at("packed"), &at("moved")).unwrap();
+    Run::unpack(at("packed"), at("moved")).unwrap();
 }
 
 #[test]
@@ -694,7 +695,7 @@ fn only_a_run_or_what_is_left_of_a_start_is_started_over() {
         let error = Run::check_start_over(dir.path()).unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");
     };
-    Run::check_start_over(&at("nowhere")).unwrap();
+    Run::check_start_over(at("nowhere")).unwrap();
     Run::check_start_over(dir.path()).unwrap();
     fs::write(at("metrics.jsonl"), "").unwrap();
     refused("nor what a start begins with");

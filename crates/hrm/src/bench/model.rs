@@ -8,7 +8,7 @@ use hrm_core::{ComputeType, Hrm, HrmConfig, LatentState, Levels, PuzzleEmbedding
 use hrm_data::arc::{ArcSettings, ArcSource, ArcTask, Grid, NameStyle, Pair, TestUse, build_sets};
 use hrm_data::maze::{MazeAugmentation, MazeGenerator, MazeRecipe};
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_data::{DataError, PuzzleSet, Sampler, SamplerConfig};
+use hrm_data::{Augmentation, DataError, PuzzleSet, Sampler, SamplerConfig};
 use hrm_train::{Preset, TrainConfig, TrainError, Trainer};
 use serde::{Deserialize, Serialize};
 
@@ -108,12 +108,12 @@ impl Case {
             Puzzles::Sudoku(size) => {
                 let clues = size.num_cells() / 2;
                 let generator = Generator::new(size).with_clues(clues..=clues);
-                PuzzleSet::from_sudoku(&generator.puzzles(64, 1)?, size, true)
+                PuzzleSet::from_sudokus(&generator.puzzles(64, 1)?, size, Augmentation::Sudoku)
             }
             Puzzles::Maze => {
                 let mut generator = MazeGenerator::new(MazeRecipe::hard(), 1)?;
                 let mazes: Vec<_> = (0..16).map(|_| generator.generate()).collect();
-                PuzzleSet::from_mazes(&mazes, Some(MazeAugmentation::Relabel))
+                PuzzleSet::from_mazes(&mazes, Augmentation::Maze(MazeAugmentation::Relabel))
             }
             Puzzles::Arc => arc_set(),
         }

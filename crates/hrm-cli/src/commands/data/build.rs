@@ -195,9 +195,12 @@ fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
         Canonical::of(&puzzle.question, &puzzle.answer).ok()
     };
     let split = build.split(puzzles, other, canonical, console)?;
-    let augment = args.augment == SudokuAugment::Symmetry;
-    let train = PuzzleSet::from_sudoku(&split.train, size, augment)?;
-    let test = PuzzleSet::from_sudoku(&split.test, size, false)?;
+    let augmentation = match args.augment {
+        SudokuAugment::Symmetry => Augmentation::Sudoku,
+        SudokuAugment::None => Augmentation::None,
+    };
+    let train = PuzzleSet::from_sudokus(&split.train, size, augmentation)?;
+    let test = PuzzleSet::from_sudokus(&split.test, size, Augmentation::None)?;
     build.write(train, test, split.dropped, console)
 }
 
@@ -221,14 +224,14 @@ fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
     let canonical = |puzzle: &MazePuzzle| Some(puzzle.maze().canonical());
     let split = build.split(puzzles, other, canonical, console)?;
     let augmentation = match args.augment {
-        MazeAugment::Relabel => Some(MazeAugmentation::Relabel),
-        MazeAugment::FlipLabel => Some(MazeAugmentation::FlipLabel),
-        MazeAugment::None => None,
+        MazeAugment::Relabel => Augmentation::Maze(MazeAugmentation::Relabel),
+        MazeAugment::FlipLabel => Augmentation::Maze(MazeAugmentation::FlipLabel),
+        MazeAugment::None => Augmentation::None,
     };
     let train = PuzzleSet::from_mazes(&split.train, augmentation)?;
     let test = match split.test.is_empty() {
         true => PuzzleSet::from_examples(SetInfo::maze(shape.0, shape.1), Vec::new(), Vec::new())?,
-        false => PuzzleSet::from_mazes(&split.test, None)?,
+        false => PuzzleSet::from_mazes(&split.test, Augmentation::None)?,
     };
     build.write(train, test, split.dropped, console)
 }

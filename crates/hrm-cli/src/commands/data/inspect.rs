@@ -179,11 +179,15 @@ fn examples(
     Ok(match (args.path.is_dir(), task) {
         (true, _) => Some(PuzzleSet::load(&args.path, &split.name)?),
         (false, Task::Sudoku(size)) => match sudoku::read_csv(&args.path, Some(*size)) {
-            Ok(puzzles) => Some(PuzzleSet::from_sudoku(&puzzles, *size, false)?),
+            Ok(puzzles) => Some(PuzzleSet::from_sudokus(
+                &puzzles,
+                *size,
+                Augmentation::None,
+            )?),
             Err(_) => None,
         },
         (false, _) => match maze::read_csv(&args.path, None) {
-            Ok(puzzles) => Some(PuzzleSet::from_mazes(&puzzles, None)?),
+            Ok(puzzles) => Some(PuzzleSet::from_mazes(&puzzles, Augmentation::None)?),
             Err(_) => None,
         },
     })
