@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use hrm::data::maze::VOCAB_SIZE as MAZE_TOKENS;
 use hrm::device;
 use hrm::prelude::*;
 use hrm::train::CheckpointInfo;
@@ -39,16 +38,12 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
         Weights::Ema => WeightKind::Ema,
         Weights::Raw => WeightKind::Raw,
     };
-    let mut model = checkpoint.model(kind, device)?;
-    let compute = model.config().compute;
+    let model = checkpoint.model(kind, device)?;
     // A model trained in bf16 elsewhere is computed in the best type that there is here.
-    if compute != ComputeType::F32
-        && (device::is_flex(device) || device::check_compute(device, compute).is_err())
-    {
-        model = model.with_compute(device::best_compute(device));
-    }
+    let compute = device::compute_for(device, model.config().compute);
+    let model = model.with_compute(compute);
     let task = match info.task {
-        Task::Other => guess(model.config().sizes()),
+        Task::Other => Task::guess(model.config().vocab_size, model.config().seq_len),
         task => task,
     };
     Ok(Loaded {
@@ -58,48 +53,4 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
         task,
         weights,
     })
-}
-
-/// The task of a model that doesn't say it, as far as its sizes tell.
-fn guess(sizes: Sizes) -> Task {
-    let (vocab_size, seq_len) = (sizes.vocab_size, sizes.seq_len);
-    match SudokuSize::from_num_cells(seq_len) {
-        Ok(size) if size.vocab_size() == vocab_size => return Task::Sudoku(size),
-        _ => {}
-    }
-    let side = seq_len.isqrt();
-    match Task::infer(vocab_size, seq_len) {
-        Task::Other if vocab_size == MAZE_TOKENS && side * side == seq_len => Task::Maze {
-            height: side,
-            width: side,
-        },
-        task => task,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tasks_are_told_by_their_sizes() {
-        let of = |seq_len, vocab_size| {
-            guess(Sizes {
-                seq_len,
-                vocab_size,
-                num_puzzle_ids: 1,
-            })
-        };
-        assert_eq!(of(36, 8), Task::Sudoku(SudokuSize::Six));
-        assert_eq!(of(81, 11), Task::Sudoku(SudokuSize::Nine));
-        assert_eq!(
-            of(100, 6),
-            Task::Maze {
-                height: 10,
-                width: 10
-            }
-        );
-        assert_eq!(of(900, 12), Task::Arc);
-        assert_eq!(of(20, 6), Task::Other);
-    }
 }

@@ -43,51 +43,9 @@ pub(crate) fn read(source: impl BufRead, task: Task, seq_len: usize) -> io::Resu
     })
 }
 
-/// One puzzle from the command line.
+/// One puzzle.
 pub(crate) fn parse(text: &str, task: Task, seq_len: usize) -> Result<Vec<u8>, String> {
-    let said = |error: hrm::data::DataError| error.to_string();
-    match task {
-        Task::Sudoku(size) => {
-            let symbols: String = text
-                .chars()
-                .filter(|c| !matches!(c, '|' | '+' | '-'))
-                .collect();
-            let board = sudoku::Board::parse_sized(size, &symbols).map_err(said)?;
-            board.check().map_err(said)?;
-            Ok(board.tokens())
-        }
-        Task::Maze { height, width } => {
-            let maze = match text.contains('\n') {
-                true => {
-                    // Editors cut spaces off the ends of lines.
-                    let rows: String = text.lines().map(|row| format!("{row:<width$}")).collect();
-                    maze::Maze::parse(&rows, height, width)
-                }
-                false => maze::Maze::parse(text, height, width),
-            };
-            Ok(maze.map_err(said)?.cells().to_vec())
-        }
-        Task::Arc | Task::Other => {
-            let mut tokens = Vec::with_capacity(seq_len);
-            let separator = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']');
-            for part in text.split(separator).filter(|part| !part.is_empty()) {
-                let token = part.parse().map_err(|_| {
-                    format!(
-                        "expected {seq_len} token numbers, found `{}`",
-                        shortened(part)
-                    )
-                })?;
-                tokens.push(token);
-            }
-            if tokens.len() != seq_len {
-                return Err(format!(
-                    "expected {seq_len} token numbers, found {}",
-                    tokens.len()
-                ));
-            }
-            Ok(tokens)
-        }
-    }
+    task.parse(text, seq_len).map_err(|error| error.to_string())
 }
 
 fn from_csv(line: Line, column: usize, task: Task, seq_len: usize) -> Asked {
@@ -245,10 +203,6 @@ fn too_long() -> String {
     format!("expected at most {MAX_LINE} bytes in a line, found more")
 }
 
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,16 +273,5 @@ mod tests {
                 .unwrap_err()
                 .contains("'X'")
         );
-    }
-
-    #[test]
-    fn other_tasks_are_numbers() {
-        assert_eq!(parse("1, 2 3", Task::Other, 3), Ok(vec![1, 2, 3]));
-        assert!(
-            parse("1 2", Task::Other, 3)
-                .unwrap_err()
-                .contains("found 2")
-        );
-        assert!(parse("1 2 x", Task::Other, 3).unwrap_err().contains("`x`"));
     }
 }

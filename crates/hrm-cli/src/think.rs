@@ -1,8 +1,6 @@
 //! Options that say how a model thinks about puzzles.
 
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
@@ -22,7 +20,7 @@ pub(crate) struct Think {
     /// of a model that learned no q_continue), `likely` when q_halt > 0 whatever it learned, `stable:K` when the answer hasn't
     /// changed for K segments, `verified` when the answer obeys the rules.
     #[arg(long, value_name = "RULE")]
-    pub(crate) halt: Option<Halt>,
+    pub(crate) halt: Option<HaltRule>,
     /// Attempts from different initial states.
     #[arg(long, default_value_t = 1, value_name = "K")]
     pub(crate) rollouts: u32,
@@ -60,10 +58,6 @@ fn confidence(text: &str) -> Result<f32, String> {
     }
 }
 
-/// A halting rule as it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Halt(pub(crate) HaltRule);
-
 /// Whose answer is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Choose {
@@ -77,45 +71,10 @@ pub(crate) enum Choose {
     Verified,
 }
 
-impl FromStr for Halt {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("expected fixed, q-halt, likely, stable:K or verified, found `{text}`");
-        match text.split_once(':') {
-            None => match text {
-                "fixed" => Ok(Self(HaltRule::Fixed)),
-                "q-halt" => Ok(Self(HaltRule::QHalt)),
-                "likely" => Ok(Self(HaltRule::Likely)),
-                "verified" => Ok(Self(HaltRule::Verified)),
-                _ => Err(bad()),
-            },
-            Some(("stable", count)) => match count.parse() {
-                Ok(segments @ 1..) => Ok(Self(HaltRule::Stable { segments })),
-                _ => Err(bad()),
-            },
-            Some(_) => Err(bad()),
-        }
-    }
-}
-
-impl std::fmt::Display for Halt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            HaltRule::Fixed => f.write_str("fixed"),
-            HaltRule::QHalt => f.write_str("q-halt"),
-            HaltRule::Likely => f.write_str("likely"),
-            HaltRule::Stable { segments } => write!(f, "stable:{segments}"),
-            HaltRule::Verified => f.write_str("verified"),
-        }
-    }
-}
-
 impl Think {
     /// The halting rule as it is typed, q-halt where none was.
     pub(crate) fn halt_name(&self) -> String {
-        self.halt.unwrap_or(Halt(HaltRule::QHalt)).to_string()
+        self.halt.unwrap_or_default().to_string()
     }
 
     /// Whose answer is taken, as it is typed.
@@ -144,7 +103,7 @@ impl Think {
         let config = ReasonerConfig {
             slots: self.batch,
             max_segments: self.max_segments(loaded),
-            halt: self.halt.map_or(halt, |Halt(rule)| rule),
+            halt: self.halt.unwrap_or(halt),
             trace,
         };
         self.reasoner_of(loaded, config, self.rollouts)
@@ -174,40 +133,11 @@ impl Think {
             let other = load(path, loaded.weights, &loaded.model.device())?;
             reasoner = reasoner.with_model(&other.model)?;
         }
-        Ok(match loaded.task {
-            Task::Sudoku(size) => reasoner
-                .with_verifier(Arc::new(SudokuVerifier { size }))
-                .with_symmetry(Arc::new(SudokuSymmetry { size })),
-            Task::Maze { height, width } => reasoner
-                .with_verifier(Arc::new(MazeVerifier { height, width }))
-                .with_symmetry(Arc::new(MazeSymmetry { height, width })),
-            Task::Arc | Task::Other => reasoner,
-        })
+        Ok(reasoner.with_task(loaded.task))
     }
 }
 
 /// Whether answers to the task can be verified.
 pub(crate) fn is_verifiable(task: Task) -> bool {
     matches!(task, Task::Sudoku(_) | Task::Maze { .. })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halting_rules_by_name() {
-        let rule = |text: &str| text.parse::<Halt>().map(|halt| halt.0);
-        assert_eq!(rule("fixed"), Ok(HaltRule::Fixed));
-        assert_eq!(rule("q-halt"), Ok(HaltRule::QHalt));
-        assert_eq!(rule("likely"), Ok(HaltRule::Likely));
-        assert_eq!(rule("stable:2"), Ok(HaltRule::Stable { segments: 2 }));
-        assert_eq!(rule("verified"), Ok(HaltRule::Verified));
-        for name in ["fixed", "q-halt", "likely", "stable:2", "verified"] {
-            assert_eq!(name.parse::<Halt>().unwrap().to_string(), name);
-        }
-        for bad in ["", "stable", "stable:0", "fixed:1", "never"] {
-            assert!(rule(bad).unwrap_err().contains("stable:K"), "{bad}");
-        }
-    }
 }

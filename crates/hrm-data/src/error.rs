@@ -147,6 +147,14 @@ pub enum DataError {
         /// The first rule it breaks.
         breach: String,
     },
+    /// A puzzle of token numbers has something else in it, or too few or too many of them.
+    #[error("expected {expected} token numbers, found {found}")]
+    TokenNumbers {
+        /// How many there should be.
+        expected: usize,
+        /// How many there are, or what is no number.
+        found: String,
+    },
     /// A side of a maze is empty or too long.
     #[error("expected a maze of 1 to 255 rows and columns, found {height}x{width}")]
     MazeSide {

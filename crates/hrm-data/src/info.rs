@@ -1,7 +1,7 @@
 //! What a data set says about itself: the task and its sizes.
 
-use crate::DataError;
 use crate::sudoku::SudokuSize;
+use crate::{DataError, maze};
 use serde::{Deserialize, Serialize};
 
 /// What the tokens of a set mean.
@@ -34,6 +34,33 @@ impl Task {
             },
             (12, 900) => Self::Arc,
             _ => Self::Other,
+        }
+    }
+
+    /// The task of a model or a set that doesn't say it, as far as its sizes tell: those of all Sudokus, of square mazes and
+    /// of ARC. What might be both is taken for a Sudoku.
+    pub fn guess(vocab_size: usize, seq_len: usize) -> Self {
+        match SudokuSize::from_num_cells(seq_len) {
+            Ok(size) if size.vocab_size() == vocab_size => return Self::Sudoku(size),
+            _ => {}
+        }
+        let side = seq_len.isqrt();
+        match Self::infer(vocab_size, seq_len) {
+            Self::Other if vocab_size == maze::VOCAB_SIZE && side * side == seq_len => Self::Maze {
+                height: side,
+                width: side,
+            },
+            task => task,
+        }
+    }
+
+    /// The task in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sudoku(_) => "sudoku",
+            Self::Maze { .. } => "maze",
+            Self::Arc => "arc",
+            Self::Other => "other",
         }
     }
 

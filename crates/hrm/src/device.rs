@@ -18,8 +18,8 @@ mod probe;
 
 pub use memory::{Footprint, Memory, check_memory, check_training, memory};
 pub use probe::{
-    Trial, attempt, best_compute, check_compute, compute_name, device_name, products_in_tf32,
-    trials,
+    Trial, attempt, best_compute, check_compute, compute_for, compute_name, device_name,
+    products_in_tf32, trials,
 };
 
 use burn::tensor::Device;

@@ -27,6 +27,9 @@ use crate::thinker::{Heard, Thinker, Thought, TurnedAway};
 /// Events that a slow reader may be behind.
 const EVENTS: usize = 16;
 
+/// Guesses after which it is left open whether a Sudoku has a solution: a few milliseconds.
+const MAX_GUESSES: u64 = 1000;
+
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -56,7 +59,7 @@ struct Ask {
     puzzle: String,
     /// Most segments; the training's where none is given.
     segments: Option<u32>,
-    /// `fixed`, `q-halt`, `stable:K` or `verified`.
+    /// A [`HaltRule`] as text.
     halt: Option<String>,
     /// Row of the puzzle table.
     #[serde(default)]
@@ -164,9 +167,9 @@ async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Value>) 
 
 async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let served = &state.served;
-    let notation = served.notation;
-    let mut task = json!({ "name": notation.name(), "cells": notation.sizes().seq_len });
-    match notation.task() {
+    let config = served.model.config();
+    let mut task = json!({ "name": served.task.name(), "cells": config.seq_len });
+    match served.task {
         Task::Sudoku(size) => {
             task["side"] = size.side().into();
             task["box_rows"] = size.box_rows().into();
@@ -183,7 +186,7 @@ async fn status(Shared(state): Shared<Arc<State>>) -> Json<Value> {
         "model": {
             "checkpoint": served.name,
             "step": served.step,
-            "parameters": served.model.config().num_parameters(),
+            "parameters": config.num_parameters(),
         },
         "bounds": state.settings,
         "default_segments": served.default_segments(&state.settings),
@@ -225,10 +228,10 @@ async fn ask(state: &State, request: Request, watched: bool) -> Result<Asked, Re
             "the body must be a JSON object with `puzzle`: {error}"
         ))
     })?;
-    let inputs = state
-        .served
-        .notation
-        .parse(&ask.puzzle)
+    let served = &state.served;
+    let inputs = served
+        .task
+        .parse(&ask.puzzle, served.model.config().seq_len)
         .map_err(|error| Refusal::bad(format!("puzzle: {error}")))?;
     if let Some(segments) = ask.segments
         && !(1..=settings.max_segments).contains(&segments)
@@ -291,20 +294,8 @@ async fn read_body(
 
 /// A halting rule as `hrm solve` has it.
 fn halt_rule(text: &str) -> Result<HaltRule, Refusal> {
-    let stable = |count: &str| count.parse().ok().filter(|&segments: &u32| segments > 0);
-    match (text, text.strip_prefix("stable:").and_then(stable)) {
-        ("fixed", _) => Ok(HaltRule::Fixed),
-        ("q-halt", _) => Ok(HaltRule::QHalt),
-        ("verified", _) => Ok(HaltRule::Verified),
-        (_, Some(segments)) => Ok(HaltRule::Stable { segments }),
-        _ => {
-            let text: String = text.chars().take(40).collect();
-            let expected = "fixed, q-halt, stable:K or verified";
-            Err(Refusal::bad(format!(
-                "halt: expected {expected}, found `{text}`"
-            )))
-        }
-    }
+    text.parse()
+        .map_err(|error: ReasonError| Refusal::bad(format!("halt: {error}")))
 }
 
 /// What is sent of an answer.
@@ -317,11 +308,12 @@ fn solved(
         ReasonError::Device { .. } => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error),
         _ => Refusal::bad(error),
     })?;
-    let notation = state.served.notation;
-    let note = (answer.verified == Some(false)).then(|| notation.why(inputs, &answer.tokens));
+    let task = state.served.task;
+    let note = (answer.verified == Some(false))
+        .then(|| task.objection(inputs, &answer.tokens, MAX_GUESSES));
     Ok(Solved {
-        question: notation.line(inputs),
-        answer: notation.line(&answer.tokens),
+        question: task.line(inputs),
+        answer: task.line(&answer.tokens),
         verdict: answer.verdict(0.0),
         segments: answer.segments,
         confidence: answer.confidence,
@@ -339,7 +331,7 @@ async fn solve(
     loop {
         match timeout_at(asked.deadline, asked.thought.next()).await {
             Ok(Some(Heard::Segment { tokens, .. })) if asked.trace => {
-                trace.push(state.served.notation.line(&tokens));
+                trace.push(state.served.task.line(&tokens));
             }
             Ok(Some(Heard::Segment { .. })) => {}
             Ok(Some(Heard::Answer(answer))) => {
@@ -379,7 +371,7 @@ async fn tell(state: &State, mut asked: Asked, events: &mpsc::Sender<Result<Even
     loop {
         let (event, last) = match asked.thought.next().await {
             Some(Heard::Segment { segment, tokens }) => {
-                let board = state.served.notation.line(&tokens);
+                let board = state.served.task.line(&tokens);
                 (event("segment", &Step { segment, board }), false)
             }
             Some(Heard::Answer(answer)) => match solved(state, &asked.inputs, answer) {
@@ -406,25 +398,4 @@ fn event(name: &str, data: &impl Serialize) -> Event {
     let event = Event::default().event(name);
     // Numbers, strings and lists of them: they are always JSON, and JSON without line ends is always an event.
     event.json_data(data).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halting_rules_are_those_of_the_program() {
-        assert_eq!(halt_rule("fixed").unwrap(), HaltRule::Fixed);
-        assert_eq!(halt_rule("q-halt").unwrap(), HaltRule::QHalt);
-        assert_eq!(
-            halt_rule("stable:3").unwrap(),
-            HaltRule::Stable { segments: 3 }
-        );
-        assert_eq!(halt_rule("verified").unwrap(), HaltRule::Verified);
-        for bad in ["", "stable", "stable:0", "stable:x", "fixed:1", "never"] {
-            let refused = halt_rule(bad).unwrap_err();
-            assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-            assert!(refused.error.contains("stable:K"), "{}", refused.error);
-        }
-    }
 }

@@ -10,7 +10,6 @@
 //! The library part exists so that tests can start a server; [`serve`] is all of it.
 
 mod api;
-mod notation;
 mod served;
 mod server;
 mod settings;

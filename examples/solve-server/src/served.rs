@@ -1,12 +1,10 @@
 //! The model that is served, and what its puzzles look like.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Result;
 use hrm::prelude::*;
 
-use crate::notation::Notation;
 use crate::settings::Settings;
 
 /// Examples offered to who has no puzzle at hand.
@@ -16,7 +14,8 @@ const EXAMPLES: usize = 24;
 #[derive(Debug)]
 pub struct Served {
     pub(crate) model: Hrm,
-    pub(crate) notation: Notation,
+    /// What its puzzles are; where it doesn't say it, as an imported model, what its sizes tell.
+    pub(crate) task: Task,
     /// Segments of its training, and of an answer where a request names no other number.
     pub(crate) segments: u32,
     /// Where it comes from.
@@ -31,10 +30,14 @@ impl Served {
     /// # Errors
     /// If no example of its puzzles can be made.
     pub fn new(model: Hrm, task: Task, segments: u32) -> Result<Self> {
-        let notation = Notation::new(task, model.config().sizes());
+        let config = model.config();
+        let task = match task {
+            Task::Other => Task::guess(config.vocab_size, config.seq_len),
+            task => task,
+        };
         Ok(Self {
-            examples: examples(notation)?,
-            notation,
+            examples: examples(task)?,
+            task,
             model,
             segments,
             name: "memory".to_owned(),
@@ -50,6 +53,8 @@ impl Served {
         let checkpoint = Checkpoint::open(run_or_file)?;
         let (info, path) = (checkpoint.info().clone(), checkpoint.path().to_owned());
         let model = checkpoint.model(WeightKind::Ema, device)?;
+        let compute = hrm::device::compute_for(device, model.config().compute);
+        let model = model.with_compute(compute);
         Ok(Self {
             name: path.display().to_string(),
             step: info.step,
@@ -62,8 +67,8 @@ impl Served {
         let parameters = self.model.config().num_parameters();
         format!(
             "{} of {} cells, {parameters} parameters, step {}, {}",
-            self.notation.name(),
-            self.notation.sizes().seq_len,
+            self.task.name(),
+            self.model.config().seq_len,
             self.step,
             self.name
         )
@@ -77,14 +82,7 @@ impl Served {
             halt: HaltRule::QHalt,
             trace: false,
         };
-        let reasoner = Reasoner::new(&self.model, config)?;
-        Ok(match self.notation.task() {
-            Task::Sudoku(size) => reasoner.with_verifier(Arc::new(SudokuVerifier { size })),
-            Task::Maze { height, width } => {
-                reasoner.with_verifier(Arc::new(MazeVerifier { height, width }))
-            }
-            Task::Arc | Task::Other => reasoner,
-        })
+        Ok(Reasoner::new(&self.model, config)?.with_task(self.task))
     }
 
     /// Segments where a request names no number.
@@ -94,8 +92,8 @@ impl Served {
 }
 
 /// Sudokus with as many givens as those of the example program.
-fn examples(notation: Notation) -> Result<Vec<String>> {
-    let Task::Sudoku(size) = notation.task() else {
+fn examples(task: Task) -> Result<Vec<String>> {
+    let Task::Sudoku(size) = task else {
         return Ok(Vec::new());
     };
     let clues = match size {
@@ -110,6 +108,6 @@ fn examples(notation: Notation) -> Result<Vec<String>> {
         .puzzles(EXAMPLES, 2026)?;
     Ok(made
         .iter()
-        .map(|puzzle| notation.line(&puzzle.question.tokens()))
+        .map(|puzzle| task.line(&puzzle.question.tokens()))
         .collect())
 }

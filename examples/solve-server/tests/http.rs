@@ -284,7 +284,7 @@ fn a_bad_request_says_what_is_wrong_and_others_go_on() {
         (asked(json!({ "segments": -1 })), "invalid value"),
         (
             asked(json!({ "halt": "never" })),
-            "expected fixed, q-halt, stable:K or verified",
+            "expected fixed, q-halt, likely, stable:K or verified",
         ),
         (
             asked(json!({ "puzzle_id": 2 })),

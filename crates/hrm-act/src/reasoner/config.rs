@@ -1,10 +1,15 @@
 //! How long to think, how often to try, and whose answer to take.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::ReasonError;
 
 /// When a puzzle has been thought about long enough. Whatever the rule, `max_segments` bounds it.
+///
+/// As text: `fixed`, `q-halt`, `likely`, `stable:K`, `verified`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HaltRule {
@@ -22,6 +27,36 @@ pub enum HaltRule {
     },
     /// When the verifier says yes.
     Verified,
+}
+
+impl FromStr for HaltRule {
+    type Err = ReasonError;
+
+    fn from_str(text: &str) -> Result<Self, ReasonError> {
+        let stable = |count: &str| count.parse().ok().filter(|&segments: &u32| segments > 0);
+        match (text, text.strip_prefix("stable:").and_then(stable)) {
+            ("fixed", _) => Ok(Self::Fixed),
+            ("q-halt", _) => Ok(Self::QHalt),
+            ("likely", _) => Ok(Self::Likely),
+            ("verified", _) => Ok(Self::Verified),
+            (_, Some(segments)) => Ok(Self::Stable { segments }),
+            _ => Err(ReasonError::HaltRule {
+                found: text.chars().take(40).collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for HaltRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed => f.write_str("fixed"),
+            Self::QHalt => f.write_str("q-halt"),
+            Self::Likely => f.write_str("likely"),
+            Self::Stable { segments } => write!(f, "stable:{segments}"),
+            Self::Verified => f.write_str("verified"),
+        }
+    }
 }
 
 /// How a [`Reasoner`](super::Reasoner) thinks.
@@ -154,5 +189,30 @@ fn zero(field: &'static str) -> ReasonError {
         field,
         expected: "at least 1",
         found: "0".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halting_rules_by_name() {
+        for (name, rule) in [
+            ("fixed", HaltRule::Fixed),
+            ("q-halt", HaltRule::QHalt),
+            ("likely", HaltRule::Likely),
+            ("stable:2", HaltRule::Stable { segments: 2 }),
+            ("verified", HaltRule::Verified),
+        ] {
+            assert_eq!(name.parse(), Ok(rule));
+            assert_eq!(rule.to_string(), name);
+        }
+        for bad in ["", "stable", "stable:0", "stable:x", "fixed:1", "never"] {
+            let said = bad.parse::<HaltRule>().unwrap_err().to_string();
+            assert!(said.contains("stable:K"), "{said}");
+        }
+        let endless = "x".repeat(1000).parse::<HaltRule>().unwrap_err();
+        assert!(endless.to_string().len() < 120, "{endless}");
     }
 }

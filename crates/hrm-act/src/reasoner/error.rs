@@ -14,6 +14,12 @@ pub enum ReasonError {
         /// What it is.
         found: String,
     },
+    /// Text that names no halting rule.
+    #[error("expected fixed, q-halt, likely, stable:K or verified, found `{found}`")]
+    HaltRule {
+        /// The text, or its beginning.
+        found: String,
+    },
     /// Halting or choosing by a verifier, without one.
     #[error("reasoner: `{field}` asks for a verifier, and none was given")]
     NoVerifier {
@@ -99,6 +105,7 @@ impl ReasonError {
             | Self::PuzzleId { index, .. }
             | Self::View { index, .. } => Some(index),
             Self::Field { .. }
+            | Self::HaltRule { .. }
             | Self::NoVerifier { .. }
             | Self::NoSymmetry { .. }
             | Self::Model { .. }

@@ -41,6 +41,7 @@ mod verifier;
 use std::sync::Arc;
 
 use hrm_core::Hrm;
+use hrm_data::Task;
 
 pub use config::{Attempts, Choice, HaltRule, ReasonerConfig};
 pub use error::ReasonError;
@@ -107,6 +108,20 @@ impl Reasoner {
     pub fn with_symmetry(mut self, symmetry: Arc<dyn Symmetry>) -> Self {
         self.symmetry = Some(symmetry);
         self
+    }
+
+    /// With the rules of a task as verifier, and its symmetries; nothing changes for a task that has none.
+    #[must_use]
+    pub fn with_task(self, task: Task) -> Self {
+        match task {
+            Task::Sudoku(size) => self
+                .with_verifier(Arc::new(SudokuVerifier { size }))
+                .with_symmetry(Arc::new(SudokuSymmetry { size })),
+            Task::Maze { height, width } => self
+                .with_verifier(Arc::new(MazeVerifier { height, width }))
+                .with_symmetry(Arc::new(MazeSymmetry { height, width })),
+            Task::Arc | Task::Other => self,
+        }
     }
 
     /// Tries each puzzle several times.

@@ -186,6 +186,16 @@ pub fn best_compute(device: &Device) -> ComputeType {
     best_of(&[try_compute(device, ComputeType::Bf16)], false)
 }
 
+/// The number type to compute in where a model was made in `asked`: that one if the device has it, else the best. On `flex`
+/// always f32.
+pub fn compute_for(device: &Device, asked: ComputeType) -> ComputeType {
+    match asked {
+        ComputeType::F32 => asked,
+        _ if !is_flex(device) && try_compute(device, asked).works => asked,
+        _ => best_compute(device),
+    }
+}
+
 pub(super) fn best_of(tried: &[Trial], flex: bool) -> ComputeType {
     let works = |trial: &Trial| trial.works && trial.compute == ComputeType::Bf16;
     match !flex && tried.iter().any(works) {
@@ -316,6 +326,9 @@ mod tests {
         assert!(tried.iter().all(|trial| trial.works), "{tried:?}");
         assert_eq!(best_compute(&device), ComputeType::F32);
         check_compute(&device, ComputeType::Bf16).unwrap();
+        for asked in types {
+            assert_eq!(compute_for(&device, asked), ComputeType::F32);
+        }
     }
 
     #[test]

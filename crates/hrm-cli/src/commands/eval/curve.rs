@@ -14,7 +14,6 @@ use super::{Args, Asked, Verdicts, has_verdicts, judge, summed};
 use crate::Outcome;
 use crate::checkpoint::Loaded;
 use crate::console::Console;
-use crate::think::Halt;
 
 /// What is asked about accuracy against compute.
 #[derive(Debug, Arguments)]
@@ -168,7 +167,7 @@ pub(super) fn run(
             "--curve=segments lets each puzzle think once; --also, --rollouts and --views are for the curves \
              `halting` and `rollouts`"
         ),
-        ([Part::Halting], Some(Halt(HaltRule::Fixed))) => {
+        ([Part::Halting], Some(HaltRule::Fixed)) => {
             bail!("--curve=halting: expected a rule that halts, found --halt fixed")
         }
         _ => {}
@@ -179,7 +178,7 @@ pub(super) fn run(
         let found = match part {
             Part::Segments => segments(args, loaded, asked, ratings.as_ref(), console)?,
             Part::Halting => match args.think.halt {
-                Some(Halt(HaltRule::Fixed)) => {
+                Some(HaltRule::Fixed) => {
                     console
                         .note("--halt fixed halts nothing: the curve against halting is left out");
                     continue;
@@ -249,7 +248,7 @@ fn segments(
 
 /// The rule that ends the thinking about a puzzle.
 fn rule(args: &Args) -> HaltRule {
-    args.think.halt.map_or(HaltRule::QHalt, |Halt(rule)| rule)
+    args.think.halt.unwrap_or_default()
 }
 
 /// Every puzzle stops by the rule: a run for every bound.
