@@ -187,20 +187,6 @@ impl PuzzleSet {
         Self::from_examples(SetInfo::sudoku(size), inputs, labels)?.with_augmentation(augmentation)
     }
 
-    /// [`PuzzleSet::from_sudokus`] for one caller that is still to be changed.
-    #[doc(hidden)]
-    pub fn from_sudoku(
-        puzzles: &[Puzzle],
-        size: SudokuSize,
-        augment: bool,
-    ) -> Result<Self, DataError> {
-        let augmentation = match augment {
-            true => Augmentation::Sudoku,
-            false => Augmentation::None,
-        };
-        Self::from_sudokus(puzzles, size, augmentation)
-    }
-
     /// The same set, augmented differently when drawn.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor};
 use hrm_act::{Batch, Carry, HaltRule, Puzzle, Reasoner, ReasonerConfig};
 use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, truncated_normal};
-use hrm_data::PuzzleSet;
 use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, PuzzleSet};
 use hrm_train::{Preset, TrainConfig, TrainError, Trainer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -29,7 +29,7 @@ impl Setting {
         let clues = size.num_cells() / 2;
         let make = || {
             let generator = Generator::new(size).with_clues(clues..=clues);
-            PuzzleSet::from_sudoku(&generator.puzzles(PUZZLES, 1)?, size, true)
+            PuzzleSet::from_sudokus(&generator.puzzles(PUZZLES, 1)?, size, Augmentation::Sudoku)
         };
         Ok(Arc::new(make().map_err(TrainError::from)?))
     }
