@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use hrm::device;
 use hrm::prelude::*;
@@ -27,6 +27,17 @@ pub(crate) struct Loaded {
     pub(crate) task: Task,
     /// Which of its weights the model has.
     pub(crate) weights: Weights,
+}
+
+impl Loaded {
+    /// Refuses an id that the puzzle table has no row for.
+    pub(crate) fn check_puzzle_id(&self, id: u32) -> Result<()> {
+        let rows = self.model.config().num_puzzle_ids;
+        if usize::try_from(id).is_ok_and(|id| id < rows) {
+            return Ok(());
+        }
+        bail!("--puzzle-id: expected a row below {rows} of the puzzle table, found {id}");
+    }
 }
 
 /// Reads the last checkpoint of a run folder, or a checkpoint file.

@@ -129,7 +129,7 @@ fn what_cannot_be_looked_at() {
         ),
         ("--data nowhere", "no data folder of that name"),
         ("--data data --split dev", "dev"),
-        ("--data 1.....3........2 --puzzle-id 7", "puzzle id below 1"),
+        ("--data 1.....3........2 --puzzle-id 7", "below 1"),
         ("--data data --segments 0", "--segments"),
     ] {
         let line = format!("analyze run {more} --out seen");

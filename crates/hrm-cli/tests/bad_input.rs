@@ -38,7 +38,7 @@ fn a_csv_with_a_wrong_header() {
 fn a_csv_with_a_short_line() {
     build(
         &format!("{HEADER}{GOOD}x,12..3..2..4.4.2.\n"),
-        &["p.csv:3:"],
+        &["p.csv:3:", "expected 4 fields, found 2"],
     );
     build(
         &format!("{HEADER}{GOOD}x,12..3..2..4.4.2,1234341221434321,0\n"),
@@ -52,6 +52,15 @@ fn a_csv_with_a_letter_in_a_puzzle() {
         &format!("{HEADER}{GOOD}x,12..3..x..4.4.2.,1234341221434321,0\n"),
         &["p.csv:3:", "row 2, column 4", "1 to 4", "'x'"],
     );
+}
+
+#[test]
+fn a_csv_that_is_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("p.csv");
+    fs::write(&name, [HEADER.as_bytes(), b"x,\xff\xfe,1,0\n"].concat()).unwrap();
+    words(folder.path(), "data inspect p.csv").refused(&["p.csv:2:", "UTF-8", "field 2"]);
+    words(folder.path(), "data build sudoku --input . --out data").refused(&["cannot read .:"]);
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn puzzles_that_the_model_cannot_be_asked() {
     fs::write(workshop.path("empty.txt"), "\n\n").unwrap();
     solve("--file empty.txt").refused(&["empty.txt", "at least one puzzle"]);
     solve("--file nowhere.txt").refused(&["nowhere.txt"]);
-    solve("--puzzle-id 5 1.....3........2").refused(&["puzzle:1:", "puzzle id below 1", "found 5"]);
+    solve("--puzzle-id 5 1.....3........2").refused(&["--puzzle-id", "below 1", "found 5"]);
     solve("--halt never 1.....3........2").refused(&["--halt", "q-halt", "never"]);
     solve("--segments 0 1.....3........2").refused(&["--segments"]);
 }

@@ -133,6 +133,14 @@ fn puzzles_come_from_files_and_standard_input() {
 }
 
 #[test]
+fn a_run_that_is_done_says_so() {
+    let workshop = Workshop::with_run();
+    let ran = workshop.run("train --resume run").ok();
+    assert!(ran.stderr.contains("all 4 steps made already"), "{ran:?}");
+    assert_eq!(ran.stdout, "run: 4 steps; --steps asks for more\n");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run_and_a_resumed_one_equals_an_unbroken_one() {
     let workshop = Workshop::with_run();
     workshop.train("again", "").ok();

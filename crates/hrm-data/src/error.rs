@@ -1,6 +1,6 @@
 //! What can go wrong with puzzles and their files: one variant per thing a user can fix.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of this crate. Messages say where, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum DataError {
     /// A CSV record is malformed.
     #[error("malformed CSV record: {found}")]
     CsvRecord {
-        /// The reader's message.
+        /// What was expected and found.
         found: String,
     },
     /// A field of a CSV record has the wrong content.
@@ -296,6 +296,30 @@ impl DataError {
             line,
             problem: Box::new(self),
         }
+    }
+
+    /// What the reader of a CSV file has found, at its line.
+    pub(crate) fn csv(path: &Path, error: csv::Error) -> Self {
+        let line = error.position().map_or(1, csv::Position::line);
+        let found = match error.into_kind() {
+            csv::ErrorKind::Io(source) => {
+                return Self::Read {
+                    path: path.into(),
+                    source,
+                };
+            }
+            csv::ErrorKind::Utf8 { err, .. } => {
+                format!(
+                    "expected UTF-8, field {} is something else",
+                    err.field() + 1
+                )
+            }
+            csv::ErrorKind::UnequalLengths {
+                expected_len, len, ..
+            } => format!("expected {expected_len} fields, found {len}"),
+            other => format!("{other:?}"),
+        };
+        Self::CsvRecord { found }.at_line(path, line)
     }
 
     /// A [`DataError::Mismatch`].

@@ -309,10 +309,13 @@ fn puzzles(args: &Args, loaded: &Loaded) -> Result<Vec<Puzzle>> {
     }
     let seq_len = loaded.model.config().seq_len;
     match puzzles::parse(&args.data, loaded.task, seq_len) {
-        Ok(inputs) => Ok(vec![Puzzle {
-            inputs,
-            puzzle_id: args.puzzle_id,
-        }]),
+        Ok(inputs) => {
+            loaded.check_puzzle_id(args.puzzle_id)?;
+            Ok(vec![Puzzle {
+                inputs,
+                puzzle_id: args.puzzle_id,
+            }])
+        }
         Err(why) => bail!("--data: no data folder of that name, and as a puzzle: {why}"),
     }
 }

@@ -203,11 +203,16 @@ fn parts(
         heading += ", ";
         heading += part;
     }
-    console.text(&heading)?;
     let bar = console.spinner("conformance");
-    let mut said = Ok(());
+    // Told when the first part begins: a wish for none is an error.
+    let (mut heading, mut said) = (Some(heading), Ok(()));
     let compared = suite.run(device, |progress| match progress {
-        Progress::Begins(part) => bar.set_message(part.to_owned()),
+        Progress::Begins(part) => {
+            if let Some(heading) = heading.take() {
+                said = bar.suspend(|| console.text(heading));
+            }
+            bar.set_message(part.to_owned());
+        }
         Progress::Ended(rows) => {
             let shown = bar.suspend(|| rows.iter().try_for_each(|row| console.text(shown(row))));
             said = std::mem::replace(&mut said, Ok(())).and(shown);

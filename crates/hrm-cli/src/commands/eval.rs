@@ -158,8 +158,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let is_arc = set.info().task == Task::Arc;
     if args.ballot.is_wanted() && !is_arc {
         bail!(
-            "--submission and --png: expected a set of ARC tasks, found {:?}",
-            set.info().task
+            "--submission and --png: expected a set of ARC tasks; {} holds none",
+            args.data.display()
         );
     }
     if args.curve.is_wanted() {

@@ -117,6 +117,7 @@ struct Bad<'a> {
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(args.device.as_deref())?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
+    loaded.check_puzzle_id(args.puzzle_id)?;
     let seq_len = loaded.model.config().seq_len;
     let (source, asked) = read(args, loaded.task, seq_len)?;
     if asked.is_empty() {

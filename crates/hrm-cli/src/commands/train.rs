@@ -520,13 +520,15 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     let first = run.trainer().state().step;
     let set = run.trainer().sampler().set();
     let epochs = config.epochs(set);
+    let steps = match first < config.steps {
+        true => format!("steps {} to {}", first + 1, config.steps),
+        false => format!("all {} steps made already", config.steps),
+    };
     console.note(format_args!(
-        "{} parameters, {} puzzles, {} slots, steps {} to {}, {epochs:.*} epochs in all",
+        "{} parameters, {} puzzles, {} slots, {steps}, {epochs:.*} epochs in all",
         parameters,
         set.num_puzzles(),
         config.batch_size,
-        first.min(config.steps) + u64::from(first < config.steps),
-        config.steps,
         usize::from(epochs < 100.0),
     ));
     if first > 0 && run.trainer().state().carry.is_none() {
@@ -594,6 +596,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
             config.eval_patience.unwrap_or_default(),
             config.steps
         ),
+        true if step == first => format!("{dir}: {step} steps; --steps asks for more"),
         true => format!(
             "{dir}: {step} steps, {:.1} s for the last {}",
             seconds,

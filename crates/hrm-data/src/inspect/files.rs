@@ -78,11 +78,7 @@ pub fn inspect_csv(path: impl AsRef<Path>, limit: usize) -> Result<Report, DataE
         source,
     })?;
     let mut reader = csv::Reader::from_reader(std::io::BufReader::new(file));
-    let malformed = |error: csv::Error| {
-        let line = error.position().map_or(1, csv::Position::line);
-        let found = error.to_string();
-        DataError::CsvRecord { found }.at_line(path, line)
-    };
+    let malformed = |error| DataError::csv(path, error);
     let expected = ["source", "question", "answer", "rating"];
     let header = reader.headers().map_err(malformed)?;
     if *header != expected[..] {

@@ -33,11 +33,7 @@ pub fn read_csv_from(
 ) -> Result<Vec<Puzzle>, DataError> {
     let name = name.as_ref();
     let mut reader = csv::Reader::from_reader(reader);
-    let malformed = |error: csv::Error| {
-        let line = error.position().map_or(1, csv::Position::line);
-        let found = error.to_string();
-        DataError::CsvRecord { found }.at_line(name, line)
-    };
+    let malformed = |error| DataError::csv(name, error);
     let header = reader.headers().map_err(malformed)?;
     if *header != HEADER[..] {
         let found: Vec<&str> = header.iter().collect();

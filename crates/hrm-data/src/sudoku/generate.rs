@@ -9,6 +9,7 @@ use crate::draws::{Draws, Stream};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 /// Boards that are tried for a puzzle before the generator gives up.
@@ -78,11 +79,11 @@ impl Generator {
             return Err(DataError::mismatch(
                 "clues",
                 expected,
-                format!("{:?}", self.clues),
+                range_text(&self.clues),
             ));
         }
         if self.guesses.is_empty() {
-            let found = format!("{:?}", self.guesses);
+            let found = range_text(&self.guesses);
             return Err(DataError::mismatch(
                 "guesses",
                 "a range that is not empty",
@@ -97,13 +98,7 @@ impl Generator {
         Err(DataError::NotFound {
             what: "Sudoku",
             tries: MAX_TRIES,
-            wish: format!(
-                "{} to {} givens, {} to {} guesses",
-                self.clues.start(),
-                self.clues.end(),
-                self.guesses.start(),
-                self.guesses.end()
-            ),
+            wish: self.wish(),
         })
     }
 
@@ -135,6 +130,16 @@ impl Generator {
             }
         }
         Ok(puzzles)
+    }
+
+    /// What is wished for, in words.
+    fn wish(&self) -> String {
+        let givens = format!("{} givens", range_text(&self.clues));
+        match (*self.guesses.start(), *self.guesses.end()) {
+            (0, u64::MAX) => givens,
+            (fewest, u64::MAX) => format!("{givens}, {fewest} guesses or more"),
+            _ => format!("{givens}, {} guesses", range_text(&self.guesses)),
+        }
     }
 
     /// One board, one order of taking givens away; `None` if what comes out is not as wished.
@@ -174,6 +179,14 @@ impl Generator {
             answer,
             rating: u32::try_from(guesses).ok(),
         })
+    }
+}
+
+/// `3 to 5`, or `3` alone.
+fn range_text<T: PartialEq + Display>(range: &RangeInclusive<T>) -> String {
+    match range.start() == range.end() {
+        true => range.start().to_string(),
+        false => format!("{} to {}", range.start(), range.end()),
     }
 }
 
@@ -240,12 +253,15 @@ mod tests {
         let message = |generator: Generator| generator.puzzles(1, 1).unwrap_err().to_string();
         assert_eq!(
             message(four.clone().with_clues(17..=20)),
-            "clues: expected a range within 0 to 16, found 17..=20"
+            "clues: expected a range within 0 to 16, found 17 to 20"
         );
         assert_eq!(
             message(four.clone().with_clues(2..=3)),
-            "found no Sudoku after 20000 tries; expected one within 2 to 3 givens, \
-             0 to 18446744073709551615 guesses"
+            "found no Sudoku after 20000 tries; expected one within 2 to 3 givens"
+        );
+        assert_eq!(
+            message(four.clone().with_clues(2..=2).with_guesses(5..=u64::MAX)),
+            "found no Sudoku after 20000 tries; expected one within 2 givens, 5 guesses or more"
         );
         // There are two boards of side four under symmetry.
         assert_eq!(
