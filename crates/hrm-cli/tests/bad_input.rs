@@ -253,6 +253,7 @@ fn settings_that_make_no_run() {
     train("--set optimizer.lr=-1").refused(&["`optimizer.lr`", "positive", "-1"]);
     train("--set batch_size=0").refused(&["`batch_size`", "at least 1"]);
     train("--set steps").refused(&["--set", "key=value"]);
+    train("--set model.num_heads=7").refused(&["in `model`, `num_heads` = 7 must divide"]);
     train("--set model.seq_len=81").refused(&["seq_len", "16", "81"]);
     let ran = workshop.untouched(|| workshop.run("train --preset trm-smal --data data --out run"));
     ran.refused(&["`trm-smal`", "trm-small"]);
@@ -386,13 +387,13 @@ fn a_folder_that_holds_no_run_is_not_taken_for_one() {
     let workshop = Workshop::with_data();
     let refused = |words: &[&str]| {
         let ran = workshop.untouched(|| workshop.train("theirs", "--force"));
-        ran.refused(&["--force", "theirs holds other files"]);
+        ran.refused(&["--force", "theirs"]);
         let ran = workshop.untouched(|| workshop.train("theirs", "--force"));
         ran.refused(words);
     };
     workshop
         .untouched(|| workshop.train("data", "--force"))
-        .refused(&["--force", "data holds other files"]);
+        .refused(&["--force", "data is no training run"]);
     let theirs = workshop.path("theirs");
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("metrics.jsonl"), "{}").unwrap();
@@ -403,6 +404,63 @@ fn a_folder_that_holds_no_run_is_not_taken_for_one() {
     fs::write(theirs.join("config.json"), r#"{"hidden_size": 512}"#).unwrap();
     fs::write(theirs.join("best.safetensors"), "weights").unwrap();
     refused(&["config.json", "hidden_size"]);
+}
+
+#[test]
+fn no_error_says_its_cause_twice() {
+    // Each holds another error: of a model's configuration, of the parser of JSON, of a checkpoint, of the system. The test
+    // of it is that of all refusals.
+    let workshop = Workshop::with_run();
+    let path = |name: &str| workshop.path(name);
+    workshop.run("export run --out w.safetensors").ok();
+    fs::write(path("tasks.json"), r#"{"a": 1}"#).unwrap();
+    fs::write(path("cut.json"), r#"{"a": "#).unwrap();
+    let header = [&6_u64.to_le_bytes()[..], br#"{"a": "#].concat();
+    fs::write(path("trace.safetensors"), header).unwrap();
+    let refused = |line: &str, said: &[&str]| {
+        workshop.untouched(|| workshop.run(line)).refused(said);
+    };
+    refused(
+        "import w.safetensors --heads 7 --out new",
+        &["w.safetensors: ", "`num_heads` = 7"],
+    );
+    refused(
+        "import w.safetensors --max-segments 0 --out new",
+        &["`max_segments`"],
+    );
+    refused("import nowhere --out new", &["nowhere: cannot be read: "]);
+    refused(
+        "data build arc --input tasks.json --out new",
+        &["tasks.json: ", "task a", "line 1"],
+    );
+    refused(
+        "data build arc --input cut.json --out new",
+        &["cut.json: ", "line 1"],
+    );
+    refused(
+        "conformance --trace trace.safetensors",
+        &["trace.safetensors: ", "header"],
+    );
+    refused(
+        "solve --checkpoint nowhere 1.....3........2",
+        &["cannot read nowhere: "],
+    );
+    refused(
+        "eval --checkpoint run --data data --split dev",
+        &["dev", "test, train"],
+    );
+    refused("report tasks.json", &["tasks.json"]);
+    refused("conformance --only zzz", &["`zzz`", "rope"]);
+    refused("bench --only zzz", &["`zzz`", "trm-small/"]);
+    for name in ["data/test/dataset.json", "run/config.json"] {
+        fs::write(path(name), r#"{"a": "#).unwrap();
+    }
+    refused(
+        "eval --checkpoint w.safetensors --data data",
+        &["w.safetensors"],
+    );
+    refused("data inspect data", &["data/test/dataset.json: ", "line 1"]);
+    refused("train --resume run", &["run/config.json: ", "line 1"]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// An error of this crate. Messages say where, what was expected and what was found.
+/// An error of this crate. Messages say where, what was expected and what was found; what the operating system says is their
+/// [source](std::error::Error::source), and no part of the message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -23,12 +24,12 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A JSON file is malformed, or one of its fields is missing or of the wrong type.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Json {
         /// The file.
         path: PathBuf,
         /// The parser's message, with line and column.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// A field of a file contradicts the rest of the data set.
     #[error("{path}: {field}: expected {expected}, found {found}")]

@@ -828,9 +828,9 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path, limit: u64) -> Result<T,
         });
     }
     let reader = BufReader::with_capacity(1 << 16, file.take(limit));
-    serde_json::from_reader(reader).map_err(|source| DataError::Json {
+    serde_json::from_reader(reader).map_err(|reason| DataError::Json {
         path: path.into(),
-        source,
+        reason,
     })
 }
 

@@ -27,7 +27,7 @@ use crate::trainer::TrainState;
 pub enum TraceError {
     /// It is no safetensors file.
     #[error("no safetensors file: {0}")]
-    Format(#[from] safetensors::SafeTensorError),
+    Format(safetensors::SafeTensorError),
     /// Its metadata miss an entry or hold one that can't be understood.
     #[error("metadata `{field}`: {reason}")]
     Metadata {
@@ -48,10 +48,22 @@ pub enum TraceError {
     },
     /// The configuration describes no model.
     #[error("metadata `config`: {0}")]
-    Model(#[from] hrm_core::ConfigError),
+    Model(hrm_core::ConfigError),
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
+}
+
+impl From<safetensors::SafeTensorError> for TraceError {
+    fn from(error: safetensors::SafeTensorError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<hrm_core::ConfigError> for TraceError {
+    fn from(error: hrm_core::ConfigError) -> Self {
+        Self::Model(error)
+    }
 }
 
 /// One quantity compared.

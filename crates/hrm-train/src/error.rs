@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use crate::run::{Fault, Remedy};
 
-/// An error of training, of a run folder or of a checkpoint.
+/// An error of training, of a run folder or of a checkpoint. What the operating system says is its
+/// [source](std::error::Error::source), and no part of the message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
     /// The model's configuration is wanting.
-    #[error("configuration: model.{0}")]
-    Model(#[from] hrm_core::ConfigError),
+    #[error("configuration: in `model`, {0}")]
+    Model(hrm_core::ConfigError),
     /// The data are wanting.
     #[error(transparent)]
     Data(#[from] hrm_data::DataError),
@@ -221,6 +222,12 @@ fn history(faults: &[Fault]) -> String {
             parts.len(),
             parts.join("; ")
         ),
+    }
+}
+
+impl From<hrm_core::ConfigError> for TrainError {
+    fn from(error: hrm_core::ConfigError) -> Self {
+        Self::Model(error)
     }
 }
 

@@ -317,12 +317,8 @@ fn start(
         bail!("{} is a file; expected the name of a folder", out.display());
     }
     if args.force {
-        Run::check_start_over(out).with_context(|| {
-            format!(
-                "--force starts anew where a run is, and {} holds other files; choose another name",
-                out.display()
-            )
-        })?;
+        Run::check_start_over(out)
+            .context("--force starts anew only where a run is; choose another name")?;
     }
     let set = PuzzleSet::load(data, "train")?;
     let weights = match &args.init {

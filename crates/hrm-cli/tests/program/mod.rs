@@ -35,7 +35,7 @@ impl Ran {
         self
     }
 
-    /// Exit code 2, nothing on stdout, and all of `words` in the message.
+    /// Exit code 2, nothing on stdout, and all of `words` in the message, no part of which is said twice.
     #[track_caller]
     pub fn refused(self, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(2), "{self:?}");
@@ -47,8 +47,24 @@ impl Ran {
                 self.stderr
             );
         }
+        if let Some(part) = said_twice(&self.stderr) {
+            panic!("{part:?} is said twice in {}", self.stderr);
+        }
         self
     }
+}
+
+/// A part of an error's message that it repeats. Parts are parted by colons, as an error and its causes are; short ones, such
+/// as the numbers of lines, may come again.
+pub fn said_twice(stderr: &str) -> Option<&str> {
+    stderr.split("error: ").find_map(|message| {
+        let parts: Vec<_> = message.split(": ").map(str::trim).collect();
+        let repeated = |(place, part): (usize, &&str)| {
+            part.len() > 8 && parts[..place].iter().any(|earlier| earlier.contains(*part))
+        };
+        let found = parts.iter().enumerate().find(|part| repeated(*part));
+        found.map(|(_, part)| *part)
+    })
 }
 
 /// The program, ready to run in a folder, deaf to the environment of the tests.

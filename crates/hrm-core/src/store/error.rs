@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::element::DType;
 use crate::error::{ConfigError, PuzzleIdsError};
 
-/// A checkpoint that can't be read, imported or written. Every message begins with the file it speaks of.
+/// A checkpoint that can't be read, imported or written. Every message begins with the file it speaks of; what the
+/// operating system says is its [source](std::error::Error::source), and no part of the message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -164,12 +165,12 @@ pub enum StoreError {
         reason: PuzzleIdsError,
     },
     /// The configuration describes no model.
-    #[error("{file}: {source}")]
+    #[error("{file}: {reason}")]
     Config {
         /// The file.
         file: String,
         /// What is wrong.
-        source: ConfigError,
+        reason: ConfigError,
     },
 }
 

@@ -148,9 +148,9 @@ impl Plan {
             file: label.into(),
             reason,
         })?;
-        config.validate().map_err(|source| StoreError::Config {
+        config.validate().map_err(|reason| StoreError::Config {
             file: label.into(),
-            source,
+            reason,
         })?;
         let names = tensors
             .into_iter()
@@ -171,9 +171,9 @@ impl Plan {
             num_puzzle_ids: 1,
             ..self.config.clone()
         };
-        let model = Hrm::new(&started, 0, device).map_err(|source| StoreError::Config {
+        let model = Hrm::new(&started, 0, device).map_err(|reason| StoreError::Config {
             file: file.label().into(),
-            source,
+            reason,
         })?;
         let plain = device.clone().without_autodiff();
         let mut failed = None;
@@ -500,12 +500,12 @@ fn configure(
         });
     }
     if max_segments == 0 {
-        let source = crate::ConfigError::Zero {
+        let reason = crate::ConfigError::Zero {
             field: "max_segments",
         };
         return Err(StoreError::Config {
             file: label.into(),
-            source,
+            reason,
         });
     }
 

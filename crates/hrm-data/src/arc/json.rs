@@ -31,7 +31,7 @@ pub fn parse_task(json: &[u8], id: &str, path: impl AsRef<Path>) -> Result<ArcTa
         reader.end()?;
         Ok(task.named(id.to_owned()))
     };
-    parse().map_err(|source| json_error(path, source))
+    parse().map_err(|reason| json_error(path, reason))
 }
 
 /// Reads a Kaggle file of challenges, `{"<task>": {"train": .., "test": [{"input": ..}]}}`. The tasks come sorted by name.
@@ -128,13 +128,13 @@ fn body(task: &ArcTask) -> serde_json::Value {
 }
 
 fn parse_file<'a, T: Deserialize<'a>>(json: &'a [u8], path: &Path) -> Result<T, DataError> {
-    serde_json::from_slice(json).map_err(|source| json_error(path, source))
+    serde_json::from_slice(json).map_err(|reason| json_error(path, reason))
 }
 
-fn json_error(path: &Path, source: serde_json::Error) -> DataError {
+fn json_error(path: &Path, reason: serde_json::Error) -> DataError {
     DataError::Json {
         path: path.into(),
-        source,
+        reason,
     }
 }
 

@@ -222,9 +222,9 @@ impl Votes {
     /// # Errors
     /// [`DataError::Json`] does not occur for grids; it is there because writing JSON may fail.
     pub fn submission_json(&self) -> Result<String, DataError> {
-        serde_json::to_string(&self.submission()).map_err(|source| DataError::Json {
+        serde_json::to_string(&self.submission()).map_err(|reason| DataError::Json {
             path: "submission.json".into(),
-            source,
+            reason,
         })
     }
 }

@@ -29,9 +29,9 @@ impl Animation {
         ) else {
             return Err(DrawError::Empty { what: "frame" });
         };
-        let failed = |source| DrawError::Encode {
+        let failed = |reason| DrawError::Encode {
             format: "GIF",
-            source,
+            reason,
         };
         let mut bytes = Vec::new();
         {

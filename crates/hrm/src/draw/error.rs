@@ -35,12 +35,12 @@ pub enum DrawError {
         what: &'static str,
     },
     /// The picture could not be put into its format.
-    #[error("cannot encode the picture as {format}")]
+    #[error("cannot encode the picture as {format}: {reason}")]
     Encode {
         /// PNG or GIF.
         format: &'static str,
         /// Why.
-        source: image::ImageError,
+        reason: image::ImageError,
     },
     /// The plotting library refused.
     #[error("cannot draw: {reason}")]

@@ -46,9 +46,9 @@ impl Picture {
         let mut bytes = Cursor::new(Vec::new());
         self.pixels
             .write_to(&mut bytes, ImageFormat::Png)
-            .map_err(|source| DrawError::Encode {
+            .map_err(|reason| DrawError::Encode {
                 format: "PNG",
-                source,
+                reason,
             })?;
         Ok(bytes.into_inner())
     }
