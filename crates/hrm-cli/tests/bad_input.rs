@@ -464,6 +464,36 @@ fn no_error_says_its_cause_twice() {
 }
 
 #[test]
+fn a_packed_run_is_not_written_over() {
+    let workshop = Workshop::with_run();
+    workshop.run("pack run --out packed").ok();
+    workshop.run("export run --out w.safetensors").ok();
+    for line in [
+        "train --preset trm-small --data data --out packed --force",
+        "train --resume packed",
+        "eval --checkpoint packed --data data",
+        "import w.safetensors --out packed --force",
+    ] {
+        workshop
+            .untouched(|| workshop.run(line))
+            .refused(&["packed is a packed run; unpack it"]);
+    }
+    workshop
+        .run("unpack run --out moved")
+        .refused(&["run is no whole packed run", "checkpoint-001"]);
+    // Nor is a model of another program taken for a run.
+    fs::create_dir(workshop.path("theirs")).unwrap();
+    fs::write(
+        workshop.path("theirs/config.json"),
+        r#"{"model_type": "x"}"#,
+    )
+    .unwrap();
+    workshop
+        .untouched(|| workshop.run("import w.safetensors --out theirs --force"))
+        .refused(&["--force", "config.json", "model_type"]);
+}
+
+#[test]
 fn a_start_that_was_cut_off_starts_anew() {
     let workshop = Workshop::with_data();
     let run = workshop.path("run");

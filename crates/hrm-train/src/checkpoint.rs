@@ -26,7 +26,7 @@ use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
 use crate::parallel::Replicas;
-use crate::run::{Progress, RunFile, UNFINISHED, list_checkpoints};
+use crate::run::{Progress, RunFile, UNFINISHED, check_unpacked, list_checkpoints};
 use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
@@ -357,6 +357,7 @@ impl Checkpoint {
     pub(crate) fn latest(dir: &Path) -> Result<Self, TrainError> {
         let mut paths = list_checkpoints(dir)?.into_iter().rev();
         let Some((_, path)) = paths.next() else {
+            check_unpacked(dir)?;
             return Err(TrainError::NoRun {
                 path: dir.to_owned(),
                 reason: "it has no checkpoint yet".to_owned(),

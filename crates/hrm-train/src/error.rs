@@ -133,6 +133,20 @@ pub enum TrainError {
         /// What is missing.
         reason: String,
     },
+    /// A packed run, where a run is wanted.
+    #[error("{path} is a packed run; unpack it first")]
+    Packed {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that is no packed run, or not a whole one.
+    #[error("{path} is no whole packed run: {reason}")]
+    NotPacked {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// A run folder that another process trains in.
     #[error("{path} is in use by another process")]
     RunInUse {

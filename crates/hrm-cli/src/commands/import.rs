@@ -79,7 +79,13 @@ const MARK: &str = "config.json";
 impl Settings {
     /// Refuses a folder that is there already, before any work.
     pub(super) fn check_out(&self) -> Result<()> {
-        check_folder(&self.out, self.force, MARK)
+        check_folder(&self.out, self.force, MARK)?;
+        if self.force {
+            // Other programs have a file of that name, too.
+            Run::check_start_over(&self.out)
+                .context("--force writes only over a run; choose another name")?;
+        }
+        Ok(())
     }
 }
 

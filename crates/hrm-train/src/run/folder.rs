@@ -20,6 +20,9 @@ const FILES: [&str; 3] = [CONFIG, METRICS, BEST];
 /// A folder that programs make in that of a run; no run writes to it.
 const EVENTS: &str = "tensorboard";
 
+/// What the names of the parts of a packed run begin with.
+pub(crate) const PART: &str = "checkpoint-";
+
 /// Ending of a name while the file is written.
 pub(crate) const UNFINISHED: &str = ".tmp";
 
@@ -61,6 +64,38 @@ fn checkpoint_step(name: &str) -> Option<u64> {
     // A sign is a number to `parse`, and no name that a run gives.
     let digits = step.bytes().all(|byte| byte.is_ascii_digit());
     step.parse().ok().filter(|_| digits)
+}
+
+/// A part of a packed run, counted from 1.
+pub(crate) fn part_path(dir: &Path, number: usize, of: usize) -> PathBuf {
+    dir.join(format!("{PART}{number:03}-of-{of:03}"))
+}
+
+/// The parts of a packed run, each with its number and how many there should be; empty of any other folder.
+///
+/// # Errors
+/// If the folder can't be read.
+pub(crate) fn list_parts(dir: &Path) -> Result<Vec<(usize, usize, PathBuf)>, TrainError> {
+    let number = |name: &OsStr| {
+        let (number, of) = name.to_str()?.strip_prefix(PART)?.split_once("-of-")?;
+        Some((number.parse().ok()?, of.parse().ok()?))
+    };
+    let found = names(dir)?.into_iter();
+    let mut found: Vec<_> = found
+        .filter_map(|name| number(&name).map(|(number, of)| (number, of, dir.join(&name))))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Refuses a packed run where a run is wanted: it has the record of one, and parts in place of checkpoints.
+pub(crate) fn check_unpacked(dir: &Path) -> Result<(), TrainError> {
+    if list_parts(dir)?.is_empty() || !list_checkpoints(dir)?.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::Packed {
+        path: dir.to_owned(),
+    })
 }
 
 /// A name without the ending that it has while it is written.
@@ -105,10 +140,11 @@ fn make(dir: &Path) -> Result<File, TrainError> {
     lock(dir)
 }
 
-/// Refuses a folder that holds something and no run: neither the record of one, nor what a start that was cut off has left and
+/// Refuses a folder that holds something and no run that can go on: a packed one, or neither the record of one, nor what a start that was cut off has left and
 /// nothing else.
 pub(crate) fn check_over(dir: &Path) -> Result<(), TrainError> {
     if config_path(dir).exists() {
+        check_unpacked(dir)?;
         return Record::read(dir).map(|_| ());
     }
     let no_run = |reason: String| {
@@ -157,6 +193,7 @@ fn clear(dir: &Path) -> Result<(), TrainError> {
 
 fn check_new(dir: &Path) -> Result<(), TrainError> {
     if config_path(dir).exists() {
+        check_unpacked(dir)?;
         return Err(TrainError::RunExists {
             path: dir.to_owned(),
         });

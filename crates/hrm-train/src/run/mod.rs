@@ -28,7 +28,7 @@ pub use folder::{best_weights, latest_checkpoint};
 pub use guard::{Best, Fault, GuardConfig, Progress, Remedy};
 pub use journal::{MetricsLine, read_metrics};
 
-pub(crate) use folder::{UNFINISHED, list_checkpoints};
+pub(crate) use folder::{UNFINISHED, check_unpacked, list_checkpoints};
 
 use file::Record;
 use folder::{
@@ -146,7 +146,7 @@ impl Run {
     /// empty, holds a run, or what is left of a start that was cut off and nothing else.
     ///
     /// # Errors
-    /// [`TrainError::NoRun`] or [`TrainError::BadFile`] if it holds something else; if it can't be read.
+    /// [`TrainError::NoRun`], [`TrainError::Packed`] or [`TrainError::BadFile`] if it holds something else; if it can't be read.
     pub fn check_start_over(dir: impl AsRef<Path>) -> Result<(), TrainError> {
         let dir = dir.as_ref();
         check_over(dir)

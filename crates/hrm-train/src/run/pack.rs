@@ -7,11 +7,9 @@ use burn::tensor::DType;
 
 use super::Run;
 use super::file::Record;
-use super::folder::{checkpoint_path, config_path, metrics_path, prepare};
+use super::folder::{PART, checkpoint_path, list_parts, metrics_path, part_path, prepare};
 use crate::checkpoint::{Checkpoint, write_whole};
 use crate::error::TrainError;
-
-const PREFIX: &str = "checkpoint-";
 
 impl Run {
     /// Writes the last checkpoint of a run as parts of at most `part_bytes` into a new folder, with its configuration and its
@@ -40,7 +38,7 @@ impl Run {
         let count = chunks.len();
         let mut parts = Vec::with_capacity(count);
         for (index, chunk) in chunks.enumerate() {
-            let path = out.join(format!("{PREFIX}{:03}-of-{count:03}", index + 1));
+            let path = part_path(out, index + 1, count);
             write_whole(&path, chunk)?;
             parts.push(path);
         }
@@ -56,9 +54,10 @@ impl Run {
     /// If a part is missing or damaged, `out` holds a run, or the disk fails.
     pub fn unpack(packed: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<PathBuf, TrainError> {
         let (packed, out) = (packed.as_ref(), out.as_ref());
+        let parts = parts(packed)?;
         let record = Record::read(packed)?;
         let mut bytes = Vec::new();
-        for path in parts(packed)? {
+        for path in parts {
             bytes.extend(fs::read(&path).map_err(TrainError::io("read", path))?);
         }
         let checkpoint = Checkpoint::from_bytes(&bytes, packed)?
@@ -89,36 +88,20 @@ fn copy_metrics(from: &Path, to: &Path) -> Result<(), TrainError> {
 
 /// The parts in order, none missing.
 fn parts(packed: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    let no_run = |reason: String| TrainError::NoRun {
+    let not_packed = |reason: String| TrainError::NotPacked {
         path: packed.to_owned(),
         reason,
     };
-    let mut found = Vec::new();
-    let mut count = None;
-    for entry in fs::read_dir(packed).map_err(TrainError::io("read", packed))? {
-        let path = entry.map_err(TrainError::io("read", packed))?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.split_once("-of-"))
-            .and_then(|(index, of)| {
-                Some((index.parse::<usize>().ok()?, of.parse::<usize>().ok()?))
-            });
-        let Some((index, of)) = number else { continue };
-        if *count.get_or_insert(of) != of {
-            return Err(no_run("it has parts of two checkpoints".to_owned()));
-        }
-        found.push((index, path));
-    }
-    found.sort();
-    let Some(count) = count else {
-        return Err(no_run(format!(
-            "it has no parts {PREFIX}... (of a packed run) beside {}",
-            config_path(packed).display()
-        )));
+    let found = list_parts(packed)?;
+    let Some((_, count, _)) = found.first().cloned() else {
+        return Err(not_packed(format!("it has no parts ({PART}001-of-...)")));
     };
-    let missing = (1..=count).find(|&index| found.iter().all(|(there, _)| *there != index));
+    if found.iter().any(|(_, of, _)| *of != count) {
+        return Err(not_packed("it has parts of two checkpoints".to_owned()));
+    }
+    let missing = (1..=count).find(|&number| found.iter().all(|(there, ..)| *there != number));
     match missing {
-        Some(index) => Err(no_run(format!("part {index} of {count} is missing"))),
-        None => Ok(found.into_iter().map(|(_, path)| path).collect()),
+        Some(number) => Err(not_packed(format!("part {number} of {count} is missing"))),
+        None => Ok(found.into_iter().map(|(.., path)| path).collect()),
     }
 }

@@ -43,10 +43,11 @@ fn start(dir: &Path, file: &RunFile, poison: Option<fn(u64) -> bool>) -> Run {
     run
 }
 
-/// Every file of a run but its lock.
+/// Every file of a run, a packed one too, but its lock.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
-    for folder in [dir.to_owned(), dir.join("checkpoints")] {
+    let folders = [dir.to_owned(), dir.join("checkpoints")];
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() && !path.ends_with(".lock") {
@@ -627,14 +628,19 @@ fn what_is_no_whole_packed_run_is_refused() {
     fs::write(at("packed").join("checkpoint-001-of-002"), &bytes).unwrap();
     refused("two checkpoints");
     fs::remove_file(at("packed").join("checkpoint-001-of-002")).unwrap();
-    // A run's own folder, and one that is there.
-    let error = Run::unpack(at("run"), at("moved")).unwrap_err();
-    assert!(error.to_string().contains("no parts"), "{error}");
+    // A run's own folder, none at all, and one that is there.
+    for other in ["run", "nowhere"] {
+        let error = Run::unpack(at(other), at("moved")).unwrap_err();
+        assert!(matches!(error, TrainError::NotPacked { .. }), "{error}");
+    }
     for out in ["run", "packed"] {
         let error = Run::pack(at("run"), at(out), 100_000).unwrap_err();
         assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
         let error = Run::unpack(at("packed"), at(out)).unwrap_err();
-        assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+        match out {
+            "run" => assert!(matches!(error, TrainError::RunExists { .. }), "{error}"),
+            _ => assert!(matches!(error, TrainError::Packed { .. }), "{error}"),
+        }
     }
     Run::unpack(at("packed"), at("moved")).unwrap();
 }
@@ -712,4 +718,30 @@ fn only_a_run_or_what_is_left_of_a_start_is_started_over() {
     drop(start(&at("run"), &run_file(), None));
     fs::copy(at("run/config.json"), at("config.json")).unwrap();
     Run::check_start_over(dir.path()).unwrap();
+}
+
+#[test]
+fn a_packed_run_is_not_taken_for_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let file = run_file();
+    drop(start(&at("run"), &file, None));
+    Run::pack(at("run"), at("packed"), 100_000).unwrap();
+    let before = files(&at("packed"));
+    let trainer = || Trainer::new(file.config.clone(), puzzles(1), &Device::flex()).unwrap();
+    for error in [
+        Run::start_over(at("packed"), &file, trainer()).err(),
+        Run::start(at("packed"), &file, trainer()).err(),
+        Run::resume(at("packed"), puzzles(1), None, &Device::flex()).err(),
+        Checkpoint::open(at("packed")).err(),
+    ] {
+        let error = error.expect("a packed run is refused");
+        assert!(matches!(error, TrainError::Packed { .. }), "{error}");
+    }
+    assert_eq!(files(&at("packed")), before);
+    // A run beside whose checkpoints parts lie is one.
+    let part = at("run").join("checkpoint-001-of-001");
+    fs::write(&part, "theirs").unwrap();
+    drop(Run::start_over(at("run"), &file, trainer()).unwrap());
+    assert!(part.exists());
 }
