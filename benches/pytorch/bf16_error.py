@@ -67,6 +67,11 @@ class Parts:
             gate, up = x.chunk(2, -1)
             return F.silu(gate) * up
         found |= self.with_gradient("swiglu", value(5, 1.0, b, l, 6 * d), gate)
+        gate_up, onwards = value(31, l**-0.5, 128, l), value(32, 0.125, l, 64)
+        def mix(x):
+            x = x.transpose(1, 2)
+            return rms_norm(x + F.linear(gate(F.linear(x, gate_up)), onwards)).transpose(1, 2)
+        found |= self.with_gradient("mixer over positions", value(30, 1.0, b, l, d), mix)
         cells = torch.arange(b * l).view(b, l)
         labels = torch.where((cells % 5 == 0) | (cells // l == b - 1), -100, cells * 7 % self.vocab)
         for kind in "stablemax", "softmax":

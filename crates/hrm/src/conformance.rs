@@ -246,6 +246,8 @@ const PYTORCH_BF16: &[(&str, f64, Option<f64>)] = &[
     ("norm: gradient", 6.12e-03, Some(5.37e-03)),
     ("swiglu", 1.09e-02, Some(1.25e-02)),
     ("swiglu: gradient", 9.90e-03, Some(1.18e-02)),
+    ("mixer over positions", 7.79e-03, Some(6.12e-03)),
+    ("mixer over positions: gradient", 7.72e-03, Some(5.21e-03)),
     ("stablemax cross-entropy", 2.63e-04, Some(5.50e-05)),
     (
         "stablemax cross-entropy: gradient",
