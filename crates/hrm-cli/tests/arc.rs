@@ -80,7 +80,7 @@ fn only_arc_has_submissions() {
     let workshop = program::Workshop::with_run();
     workshop
         .untouched(|| workshop.run("eval --checkpoint run --data data --submission s.json"))
-        .refused(&["--submission", "ARC", "Sudoku"]);
+        .refused(&["--submission", "ARC", "data holds none"]);
 }
 
 #[test]
