@@ -122,18 +122,12 @@ impl Tolerances {
         }
     }
 
-    /// Of f32 on a GPU, which sums in another order and has its own exponential function and cosine. A model with the MLP mixer makes
-    /// ten times as much of a rounding as one with attention, in the states (see [`Tolerances::f32`]) and so in the losses after
-    /// some updates.
+    /// Of f32 on a GPU, which sums in another order and has its own exponential function and cosine.
     pub fn f32_gpu(mixer: MixerKind) -> Self {
         let cpu = Self::f32(mixer);
         Self {
             inference: cpu.inference.max(1e-3),
             gradient: 1e-3,
-            loss: match mixer {
-                MixerKind::Attention => cpu.loss,
-                MixerKind::Mlp => 2e-3,
-            },
             ..cpu
         }
     }

@@ -193,13 +193,14 @@ fn max_over_cube(value: f32, #[comptime] units: usize) -> f32 {
     shared[0]
 }
 
-/// A cube makes a row of `width` vectors.
+/// A cube makes a row of `width` vectors; the rows of the scores begin `pitch` vectors apart.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn softmax_kernel<F: Float, N: Size>(
     scores: &[Vector<F, N>],
     weights: &mut [Vector<F, N>],
     log_sums: &mut [f32],
     scale: f32,
+    #[comptime] pitch: usize,
     #[comptime] width: usize,
     #[comptime] units: usize,
     #[define(F)] _dtype: ElemType,
@@ -217,7 +218,7 @@ fn softmax_kernel<F: Float, N: Size>(
         let column = unit + turn * units;
         if column < width {
             let scaled =
-                Vector::<f32, N>::cast_from(scores[row * width + column]) * Vector::new(scale);
+                Vector::<f32, N>::cast_from(scores[row * pitch + column]) * Vector::new(scale);
             kept[turn] = scaled;
             most = max(most, scaled);
         }
@@ -251,7 +252,7 @@ fn softmax_kernel<F: Float, N: Size>(
     }
 }
 
-/// A unit makes a vector; a row has `width` of them.
+/// A unit makes a vector; a row has `width` of them, and the rows of the operands begin so many vectors apart.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn softmax_backward_kernel<F: Float, N: Size>(
     scores: &[Vector<F, N>],
@@ -261,24 +262,49 @@ fn softmax_backward_kernel<F: Float, N: Size>(
     weights: &mut [Vector<F, N>],
     of_scores: &mut [Vector<F, N>],
     scale: f32,
+    #[comptime] scores_pitch: usize,
+    #[comptime] of_weights_pitch: usize,
     #[comptime] width: usize,
     #[define(F)] _dtype: ElemType,
 ) {
-    if ABSOLUTE_POS >= scores.len() {
+    if ABSOLUTE_POS >= weights.len() {
         terminate!();
     }
     let row = ABSOLUTE_POS / width;
+    let column = ABSOLUTE_POS % width;
     let scale = Vector::<f32, N>::new(scale);
-    let score = Vector::<f32, N>::cast_from(scores[ABSOLUTE_POS]) * scale;
+    let score = Vector::<f32, N>::cast_from(scores[row * scores_pitch + column]) * scale;
     let weight = (score - Vector::new(log_sums[row])).exp();
-    let of_weight = Vector::<f32, N>::cast_from(of_weights[ABSOLUTE_POS]);
+    let of_weight = Vector::<f32, N>::cast_from(of_weights[row * of_weights_pitch + column]);
     weights[ABSOLUTE_POS] = Vector::cast_from(weight);
     of_scores[ABSOLUTE_POS] =
         Vector::cast_from((of_weight - Vector::new(along[row])) * weight * scale);
 }
 
+/// The tensor with its rows in order, and how many elements apart they begin: CUDA pads those that a product writes.
+fn in_rows(x: CubeTensor) -> (CubeTensor, usize) {
+    let [_, rows, _] = x.meta.shape().dims();
+    let strides = x.meta.strides();
+    if strides[2] == 1 && strides[0] == strides[1] * rows {
+        let pitch = strides[1];
+        return (x, pitch);
+    }
+    let x = into_contiguous(x);
+    let pitch = x.meta.shape()[2];
+    (x, pitch)
+}
+
+/// The most elements of a row that a unit may load at once where rows begin so many elements apart.
+fn vector_size_in_rows(x: &CubeTensor, width: usize, pitches: &[usize]) -> usize {
+    let sizes = x.client.io_optimized_vector_sizes(x.dtype.size());
+    let divides = |size: &usize| {
+        width.is_multiple_of(*size) && pitches.iter().all(|pitch| pitch.is_multiple_of(*size))
+    };
+    sizes.filter(divides).max().unwrap_or(1)
+}
+
 pub(super) fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor) {
-    let scores = into_contiguous(scores);
+    let (scores, pitch) = in_rows(scores);
     let [_, _, width] = scores.meta.shape().dims();
     let (client, dtype) = (scores.client.clone(), scores.dtype);
     let weights = empty(&scores, scores.meta.shape().clone(), dtype);
@@ -287,7 +313,7 @@ pub(super) fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor
         super::with_one(scores.meta.shape(), &2),
         DType::F32,
     );
-    let size = vector_size(&scores, width);
+    let size = vector_size_in_rows(&scores, width, &[pitch]);
     let vectors = width / size;
     let (count, cube, units) = rows(&client, log_sums.meta.num_elements(), vectors);
     // SAFETY: a cube stays in its row, of which the others have as many as `log_sums` has elements.
@@ -302,6 +328,7 @@ pub(super) fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor
             weights.clone().into_buffer_arg(),
             log_sums.clone().into_buffer_arg(),
             scale,
+            pitch / size,
             vectors,
             units,
             elem_type(dtype),
@@ -317,15 +344,16 @@ pub(super) fn softmax_backward(
     along: CubeTensor,
     scale: f32,
 ) -> (CubeTensor, CubeTensor) {
-    let [scores, of_weights, log_sums, along] =
-        [scores, of_weights, log_sums, along].map(into_contiguous);
+    let [log_sums, along] = [log_sums, along].map(into_contiguous);
+    let [(scores, scores_pitch), (of_weights, of_weights_pitch)] =
+        [scores, of_weights].map(in_rows);
     let [_, _, width] = scores.meta.shape().dims();
     let (client, dtype) = (scores.client.clone(), scores.dtype);
     let [weights, of_scores] =
         std::array::from_fn(|_| empty(&scores, scores.meta.shape().clone(), dtype));
-    let size = vector_size(&scores, width);
-    let (count, cube) = units(&client, scores.meta.num_elements() / size);
-    // SAFETY: a unit reads and writes its own vector, of which all have as many; `log_sums` and `along` have one element a row.
+    let size = vector_size_in_rows(&scores, width, &[scores_pitch, of_weights_pitch]);
+    let (count, cube) = units(&client, weights.meta.num_elements() / size);
+    // SAFETY: a unit reads and writes its own vector of a row, of which all have as many as `log_sums` and `along` have elements.
     unsafe {
         softmax_backward_kernel::launch_unchecked(
             &client,
@@ -340,6 +368,8 @@ pub(super) fn softmax_backward(
             weights.clone().into_buffer_arg(),
             of_scores.clone().into_buffer_arg(),
             scale,
+            scores_pitch / size,
+            of_weights_pitch / size,
             width / size,
             elem_type(dtype),
         );

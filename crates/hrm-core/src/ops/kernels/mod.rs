@@ -244,7 +244,8 @@ pub(super) fn split_heads(
     rope: Option<&RopeTable>,
 ) -> [Tensor<3>; 3] {
     let rows = qkv.dims()[0] * heads;
-    let [cos, sin] = tables(&qkv, rope).map(Tensor::into_dispatch);
+    let head_dim = qkv.dims()[2] / (3 * heads);
+    let [cos, sin] = tables(&qkv, head_dim, rope).map(Tensor::into_dispatch);
     let all = Dispatch::split_heads(qkv.into_dispatch(), cos, sin, heads, rope.is_some());
     let all = Tensor::<3>::from_dispatch(all);
     [0, 1, 2].map(|i| all.clone().narrow(0, i * rows, rows))
@@ -256,7 +257,8 @@ pub(super) fn split_heads_backward(
     heads: usize,
     rope: Option<&RopeTable>,
 ) -> Tensor<3> {
-    let [cos, sin] = tables(&parts[0], rope).map(Tensor::into_dispatch);
+    let head_dim = parts[0].dims()[2];
+    let [cos, sin] = tables(&parts[0], head_dim, rope).map(Tensor::into_dispatch);
     let [q, k, v] = parts.map(Tensor::into_dispatch);
     let turn = rope.is_some();
     Tensor::from_dispatch(Dispatch::split_heads_backward(
@@ -264,11 +266,11 @@ pub(super) fn split_heads_backward(
     ))
 }
 
-/// Cosines and sines; without positions tensors that stand for them and are not read.
-fn tables(x: &Tensor<3>, rope: Option<&RopeTable>) -> [Tensor<2>; 2] {
+/// Cosines and sines; without positions tensors that stand for them and are not read, but hold a vector.
+fn tables(x: &Tensor<3>, head_dim: usize, rope: Option<&RopeTable>) -> [Tensor<2>; 2] {
     match rope {
         Some(rope) => [&rope.cos, &rope.sin].map(|table| table.clone().without_autodiff()),
-        None => std::array::from_fn(|_| Tensor::zeros([1, 1], (&x.device(), DType::F32))),
+        None => std::array::from_fn(|_| Tensor::zeros([1, head_dim], (&x.device(), DType::F32))),
     }
 }
 
@@ -378,5 +380,50 @@ mod launch {
         let dim = CubeDim::new_1d(units as u32);
         let count = cubecl::calculate_cube_count_elemwise(client, rows * units, dim);
         (count, dim, units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    /// CUDA pads the rows that a product writes; so does a part of a wider tensor.
+    #[test]
+    fn a_softmax_of_padded_rows_is_that_of_dense_ones() {
+        let device = Device::default();
+        let wide = Tensor::<3>::random([3, 5, 24], Distribution::Default, &device);
+        if !available(&wide) {
+            println!("skipped: no GPU backend");
+            return;
+        }
+        for width in [7, 16, 24] {
+            let part = || wide.clone().narrow(2, 0, width);
+            // To make it flat is to copy it.
+            let dense = || part().reshape([3 * 5 * width]).reshape([3, 5, width]);
+            let (weights, log_sums) = softmax(part(), 2.0);
+            let (expected, expected_sums) = softmax(dense(), 2.0);
+            let sums: Vec<f32> = weights.clone().sum_dim(2).into_data().iter().collect();
+            assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
+            let grad = expected.clone().square();
+            let along = (grad.clone() * expected.clone()).sum_dim(2);
+            let back = |scores, log_sums: Tensor<3>| {
+                softmax_backward(scores, grad.clone(), log_sums, along.clone(), 2.0)
+            };
+            let (again, of_scores) = back(part(), log_sums.clone());
+            let (_, expected_of_scores) = back(dense(), expected_sums.clone());
+            for (found, expected) in [
+                (weights.clone(), expected),
+                (log_sums, expected_sums),
+                (of_scores, expected_of_scores),
+            ] {
+                found.into_data().assert_eq(&expected.into_data(), true);
+            }
+            again.into_data().assert_approx_eq::<f32>(
+                &weights.into_data(),
+                burn::tensor::Tolerance::absolute(1e-6),
+            );
+        }
     }
 }
