@@ -68,7 +68,7 @@ pub fn recomputed(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) ->
 }
 
 /// Queries, keys and values, `[B * heads, L, head_dim]` each, the first two turned. In order in memory: products on a GPU
-/// would make a copy each of anything else.
+/// would make a copy each of anything else. Our kernels add a few keys and values of zeros, which get no weight.
 fn heads_of(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) -> [Tensor<3>; 3] {
     #[cfg(feature = "cube")]
     if super::kernels::available(&qkv) {
@@ -123,12 +123,16 @@ fn scores(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
         .mul_scalar(scale(head_dim))
 }
 
-/// The weights of plain queries and keys, and `ln Σ exp` of the scores of each query in f32.
-fn weights(q: Tensor<3>, k: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+/// The weights of plain queries and the first `keys` keys, and `ln Σ exp` of the scores of each query in f32.
+#[cfg_attr(
+    not(feature = "cube"),
+    expect(unused_variables, reason = "there are no others")
+)]
+fn weights(q: Tensor<3>, k: Tensor<3>, keys: usize) -> (Tensor<3>, Tensor<3>) {
     #[cfg(feature = "cube")]
     if super::kernels::available(&q) {
         let [.., head_dim] = q.dims();
-        return super::kernels::softmax(products(q, k), scale(head_dim));
+        return super::kernels::softmax(products(q, k), scale(head_dim), keys);
     }
     let dtype = q.dtype();
     let scores = scores(q, k);
@@ -141,11 +145,16 @@ fn weights(q: Tensor<3>, k: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
 /// The weights again, and the gradient of the products from that of the weights: with `ln Σ exp` of the scores of each query, and
 /// `along`, the sum over the keys of weight times gradient.
 #[cfg(any(feature = "flex", feature = "cube"))]
+#[cfg_attr(
+    not(feature = "cube"),
+    expect(unused_variables, reason = "there are no others")
+)]
 fn weights_backward(
     [q, k]: [Tensor<3>; 2],
     of_weights: Tensor<3>,
     log_sums: Tensor<3>,
     along: Tensor<3>,
+    keys: usize,
 ) -> (Tensor<3>, Tensor<3>) {
     let [.., head_dim] = q.dims();
     #[cfg(feature = "cube")]
@@ -157,6 +166,7 @@ fn weights_backward(
             log_sums,
             along,
             scale(head_dim),
+            keys,
         );
     }
     let dtype = q.dtype();
@@ -234,7 +244,7 @@ pub(super) fn in_blocks(
         let [q, k, v] = heads_of(part_of(&qkv, 0, slots), num_heads, rope);
         let (mut rows, mut sums) = (Vec::new(), Vec::new());
         for queries in parts(len, queries) {
-            let (weights, log_sums) = weights(part_of(&q, 1, queries), k.clone());
+            let (weights, log_sums) = weights(part_of(&q, 1, queries), k.clone(), len);
             rows.push(weights.matmul(v.clone()));
             sums.push(log_sums);
         }
@@ -274,7 +284,7 @@ pub(super) fn backward(
                 [&q, &grad, &log_sums, &along].map(|x| part_of(x, 1, queries));
             let of_weights = grad.clone().matmul(v.clone().swap_dims(1, 2));
             let (weights, of_products) =
-                weights_backward([q.clone(), k.clone()], of_weights, log_sums, along);
+                weights_backward([q.clone(), k.clone()], of_weights, log_sums, along, len);
             of_v.add(weights.swap_dims(1, 2).matmul(grad));
             of_q.push(of_products.clone().matmul(k.clone()));
             of_k.add(of_products.swap_dims(1, 2).matmul(q));

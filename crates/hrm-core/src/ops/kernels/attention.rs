@@ -7,47 +7,68 @@ use super::launch::*;
 use super::norm::sum_over_cube;
 
 /// A unit moves a pair of vectors, `half` apart in a head of `2 * half` vectors, from the projection to the heads, and turns
-/// it where it belongs to a query or a key. `part_rows` is B * heads.
+/// it where it belongs to a query or a key. Keys and values have `padded` rows, those beyond `len` zero.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn split_heads_kernel<F: Float, N: Size>(
     qkv: &[Vector<F, N>],
     cos: &[Vector<f32, N>],
     sin: &[Vector<f32, N>],
-    out: &mut [Vector<F, N>],
-    batch: usize,
+    q: &mut [Vector<F, N>],
+    k: &mut [Vector<F, N>],
+    v: &mut [Vector<F, N>],
     #[comptime] len: usize,
+    #[comptime] padded: usize,
     #[comptime] heads: usize,
     #[comptime] half: usize,
     #[comptime] turn: bool,
     #[define(F)] _dtype: ElemType,
 ) {
-    if ABSOLUTE_POS >= out.len() / 2 {
+    // The pairs of the padded projection, in order: slot, position, part, head, place.
+    if ABSOLUTE_POS >= k.len() / 2 * 3 {
         terminate!();
     }
-    // The pairs of the projection, in order: slot, position, part, head, place.
     let place = ABSOLUTE_POS % half;
     let head = ABSOLUTE_POS / half % (3 * heads);
-    let position = ABSOLUTE_POS / (half * 3 * heads) % len;
-    let slot = ABSOLUTE_POS / (half * 3 * heads * len);
-    let from = (ABSOLUTE_POS / half) * (2 * half) + place;
-    let row = (head / heads * batch + slot) * heads + head % heads;
-    let to = (row * len + position) * (2 * half) + place;
-    let a = qkv[from];
-    let b = qkv[from + half];
-    if comptime!(turn) {
-        if head < 2 * heads {
-            let at = position * (2 * half) + place;
-            let first = Vector::<f32, N>::cast_from(a);
-            let second = Vector::<f32, N>::cast_from(b);
-            out[to] = Vector::cast_from(first * cos[at] - second * sin[at]);
-            out[to + half] = Vector::cast_from(second * cos[at] + first * sin[at]);
-        } else {
-            out[to] = a;
-            out[to + half] = b;
+    let position = ABSOLUTE_POS / (half * 3 * heads) % padded;
+    let slot = ABSOLUTE_POS / (half * 3 * heads * padded);
+    let row = slot * heads + head % heads;
+    if position < len {
+        let from = ((slot * len + position) * (3 * heads) + head) * (2 * half) + place;
+        let mut a = qkv[from];
+        let mut b = qkv[from + half];
+        if comptime!(turn) {
+            if head < 2 * heads {
+                let at = position * (2 * half) + place;
+                let first = Vector::<f32, N>::cast_from(a);
+                let second = Vector::<f32, N>::cast_from(b);
+                a = Vector::cast_from(first * cos[at] - second * sin[at]);
+                b = Vector::cast_from(second * cos[at] + first * sin[at]);
+            }
         }
-    } else {
-        out[to] = a;
-        out[to + half] = b;
+        if head < heads {
+            let to = (row * len + position) * (2 * half) + place;
+            q[to] = a;
+            q[to + half] = b;
+        } else {
+            let to = (row * padded + position) * (2 * half) + place;
+            if head < 2 * heads {
+                k[to] = a;
+                k[to + half] = b;
+            } else {
+                v[to] = a;
+                v[to + half] = b;
+            }
+        }
+    } else if head >= heads {
+        let to = (row * padded + position) * (2 * half) + place;
+        let zero = Vector::<F, N>::cast_from(Vector::<f32, N>::new(0.0f32));
+        if head < 2 * heads {
+            k[to] = zero;
+            k[to + half] = zero;
+        } else {
+            v[to] = zero;
+            v[to + half] = zero;
+        }
     }
 }
 
@@ -61,6 +82,7 @@ fn split_heads_backward_kernel<F: Float, N: Size>(
     sin: &[Vector<f32, N>],
     out: &mut [Vector<F, N>],
     #[comptime] len: usize,
+    #[comptime] padded: usize,
     #[comptime] heads: usize,
     #[comptime] half: usize,
     #[comptime] turn: bool,
@@ -75,13 +97,14 @@ fn split_heads_backward_kernel<F: Float, N: Size>(
     let slot = ABSOLUTE_POS / (half * 3 * heads * len);
     let to = (ABSOLUTE_POS / half) * (2 * half) + place;
     let row = slot * heads + head % heads;
-    let from = (row * len + position) * (2 * half) + place;
+    let from = (row * padded + position) * (2 * half) + place;
     if head >= 2 * heads {
         out[to] = v[from];
         out[to + half] = v[from + half];
     } else {
-        let mut a = q[from];
-        let mut b = q[from + half];
+        let of_query = (row * len + position) * (2 * half) + place;
+        let mut a = q[of_query];
+        let mut b = q[of_query + half];
         if head >= heads {
             a = k[from];
             b = k[from + half];
@@ -104,15 +127,18 @@ pub(super) fn split_heads(
     sin: CubeTensor,
     heads: usize,
     turn: bool,
-) -> CubeTensor {
+) -> (CubeTensor, CubeTensor, CubeTensor) {
     let [qkv, cos, sin] = [qkv, cos, sin].map(into_contiguous);
-    let [batch, len, width] = qkv.meta.shape().dims();
+    let [_, len, width] = qkv.meta.shape().dims();
     let half = width / (6 * heads);
     let size = vector_size(&qkv, half);
     let (client, dtype) = (qkv.client.clone(), qkv.dtype);
-    let out = empty(&qkv, super::by_heads(qkv.meta.shape(), &heads), dtype);
-    let (count, cube) = units(&client, out.meta.num_elements() / (2 * size));
-    // SAFETY: a unit moves its own pair, of which `qkv` and `out` have as many; the tables are `[len, 2 * half]`.
+    let padded = super::padded(len);
+    let [q, k, v] = [len, padded, padded]
+        .map(|rows| empty(&qkv, super::by_heads(qkv.meta.shape(), heads, rows), dtype));
+    let (count, cube) = units(&client, 3 * k.meta.num_elements() / (2 * size));
+    // SAFETY: a unit moves its own pair, at a position of `qkv` and `q` below `len`, of `k` and `v` below `padded`; the tables are
+    // `[len, 2 * half]`, or are not read.
     unsafe {
         split_heads_kernel::launch_unchecked(
             &client,
@@ -123,16 +149,18 @@ pub(super) fn split_heads(
             qkv.into_buffer_arg(),
             cos.into_buffer_arg(),
             sin.into_buffer_arg(),
-            out.clone().into_buffer_arg(),
-            batch,
+            q.clone().into_buffer_arg(),
+            k.clone().into_buffer_arg(),
+            v.clone().into_buffer_arg(),
             len,
+            padded,
             heads,
             half / size,
             turn,
             elem_type(dtype),
         );
     }
-    out
+    (q, k, v)
 }
 
 pub(super) fn split_heads_backward(
@@ -145,12 +173,13 @@ pub(super) fn split_heads_backward(
     let [q, k, v] = parts.map(into_contiguous);
     let [cos, sin] = [cos, sin].map(into_contiguous);
     let [_, len, head_dim] = q.meta.shape().dims();
+    let [_, padded, _] = k.meta.shape().dims();
     let half = head_dim / 2;
     let size = vector_size(&q, half);
     let (client, dtype) = (q.client.clone(), q.dtype);
     let out = empty(&q, super::together(q.meta.shape(), &heads), dtype);
     let (count, cube) = units(&client, out.meta.num_elements() / (2 * size));
-    // SAFETY: a unit moves its own pair, of which `out` has three times as many as each part; the tables are `[len, 2 * half]`.
+    // SAFETY: a unit moves its own pair, at a position below `len` of all parts; the tables are `[len, 2 * half]`, or are not read.
     unsafe {
         split_heads_backward_kernel::launch_unchecked(
             &client,
@@ -165,6 +194,7 @@ pub(super) fn split_heads_backward(
             sin.into_buffer_arg(),
             out.clone().into_buffer_arg(),
             len,
+            padded,
             heads,
             half / size,
             turn,
@@ -193,7 +223,30 @@ fn max_over_cube(value: f32, #[comptime] units: usize) -> f32 {
     shared[0]
 }
 
-/// A cube makes a row of `width` vectors; the rows of the scores begin `pitch` vectors apart.
+/// `values` with `filler` where an element is none of the first `keys` of its row; none where all of them count.
+#[cube]
+fn of_keys<N: Size>(
+    values: Vector<f32, N>,
+    filler: f32,
+    column: usize,
+    #[comptime] keys: Option<usize>,
+) -> Vector<f32, N> {
+    let mut kept = values;
+    if comptime!(keys.is_some()) {
+        let keys = comptime!(keys.unwrap_or(0));
+        if (column + 1) * N::value() > keys {
+            #[unroll]
+            for i in 0..N::value() {
+                if column * N::value() + i >= keys {
+                    kept.insert(i, filler);
+                }
+            }
+        }
+    }
+    kept
+}
+
+/// A cube makes a row of `width` vectors, of which the first `keys` elements count, or all; the rows of the scores begin `pitch` vectors apart.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn softmax_kernel<F: Float, N: Size>(
     scores: &[Vector<F, N>],
@@ -201,6 +254,7 @@ fn softmax_kernel<F: Float, N: Size>(
     log_sums: &mut [f32],
     scale: f32,
     #[comptime] pitch: usize,
+    #[comptime] keys: Option<usize>,
     #[comptime] width: usize,
     #[comptime] units: usize,
     #[define(F)] _dtype: ElemType,
@@ -219,6 +273,7 @@ fn softmax_kernel<F: Float, N: Size>(
         if column < width {
             let scaled =
                 Vector::<f32, N>::cast_from(scores[row * pitch + column]) * Vector::new(scale);
+            let scaled = of_keys::<N>(scaled, -3.0e38f32, column, keys);
             kept[turn] = scaled;
             most = max(most, scaled);
         }
@@ -264,6 +319,7 @@ fn softmax_backward_kernel<F: Float, N: Size>(
     scale: f32,
     #[comptime] scores_pitch: usize,
     #[comptime] of_weights_pitch: usize,
+    #[comptime] keys: Option<usize>,
     #[comptime] width: usize,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -275,6 +331,7 @@ fn softmax_backward_kernel<F: Float, N: Size>(
     let scale = Vector::<f32, N>::new(scale);
     let score = Vector::<f32, N>::cast_from(scores[row * scores_pitch + column]) * scale;
     let weight = (score - Vector::new(log_sums[row])).exp();
+    let weight = of_keys::<N>(weight, 0.0f32, column, keys);
     let of_weight = Vector::<f32, N>::cast_from(of_weights[row * of_weights_pitch + column]);
     weights[ABSOLUTE_POS] = Vector::cast_from(weight);
     of_scores[ABSOLUTE_POS] =
@@ -303,7 +360,7 @@ fn vector_size_in_rows(x: &CubeTensor, width: usize, pitches: &[usize]) -> usize
     sizes.filter(divides).max().unwrap_or(1)
 }
 
-pub(super) fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor) {
+pub(super) fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTensor, CubeTensor) {
     let (scores, pitch) = in_rows(scores);
     let [_, _, width] = scores.meta.shape().dims();
     let (client, dtype) = (scores.client.clone(), scores.dtype);
@@ -329,6 +386,7 @@ pub(super) fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor
             log_sums.clone().into_buffer_arg(),
             scale,
             pitch / size,
+            (keys < width).then_some(keys),
             vectors,
             units,
             elem_type(dtype),
@@ -343,6 +401,7 @@ pub(super) fn softmax_backward(
     log_sums: CubeTensor,
     along: CubeTensor,
     scale: f32,
+    keys: usize,
 ) -> (CubeTensor, CubeTensor) {
     let [log_sums, along] = [log_sums, along].map(into_contiguous);
     let [(scores, scores_pitch), (of_weights, of_weights_pitch)] =
@@ -370,6 +429,7 @@ pub(super) fn softmax_backward(
             scale,
             scores_pitch / size,
             of_weights_pitch / size,
+            (keys < width).then_some(keys),
             width / size,
             elem_type(dtype),
         );

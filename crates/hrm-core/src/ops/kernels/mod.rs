@@ -50,14 +50,14 @@ trait Kernels: Backend {
         dim: usize,
     ) -> FloatTensor<Self>;
 
-    #[fusion(dtype = qkv, shape = by_heads(qkv, heads))]
+    #[fusion(meta = |qkv, _cos, _sin, heads, _turn| heads_of(qkv, *heads))]
     fn split_heads(
         qkv: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         heads: usize,
         turn: bool,
-    ) -> FloatTensor<Self>;
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     #[fusion(meta = |q, _k, _v, _cos, _sin, heads, _turn| TensorSpec::new(together(&q.shape, heads), q.dtype))]
     fn split_heads_backward(
@@ -70,16 +70,21 @@ trait Kernels: Backend {
         turn: bool,
     ) -> FloatTensor<Self>;
 
-    #[fusion(meta = |scores, _scale| (scores.clone(), TensorSpec::new(with_one(&scores.shape, &2), DType::F32)))]
-    fn softmax(scores: FloatTensor<Self>, scale: f32) -> (FloatTensor<Self>, FloatTensor<Self>);
+    #[fusion(meta = |scores, _scale, _keys| (scores.clone(), TensorSpec::new(with_one(&scores.shape, &2), DType::F32)))]
+    fn softmax(
+        scores: FloatTensor<Self>,
+        scale: f32,
+        keys: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    #[fusion(meta = |scores, _of_weights, _log_sums, _along, _scale| (scores.clone(), scores.clone()))]
+    #[fusion(meta = |scores, _of_weights, _log_sums, _along, _scale, _keys| (scores.clone(), scores.clone()))]
     fn softmax_backward(
         scores: FloatTensor<Self>,
         of_weights: FloatTensor<Self>,
         log_sums: FloatTensor<Self>,
         along: FloatTensor<Self>,
         scale: f32,
+        keys: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     #[fusion(meta = |p, m, v, _g, _hyper| (p.clone(), m.clone(), v.clone()))]
@@ -104,10 +109,22 @@ fn with_one(shape: &Shape, dim: &usize) -> Shape {
     shape
 }
 
-/// `[B, L, 3D]` → `[3 * B * heads, L, head_dim]`
-fn by_heads(qkv: &Shape, heads: &usize) -> Shape {
-    let [batch, len, width] = qkv.dims();
-    Shape::new([3 * batch * heads, len, width / (3 * heads)])
+/// Rows of keys and values: a multiple of what a GPU loads of half precision at once, so that the rows of the scores are.
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(8)
+}
+
+/// `[B, L, 3D]` → `[B * heads, rows, head_dim]`
+fn by_heads(qkv: &Shape, heads: usize, rows: usize) -> Shape {
+    let [batch, _, width] = qkv.dims();
+    Shape::new([batch * heads, rows, width / (3 * heads)])
+}
+
+/// Queries, keys and values of a projection.
+fn heads_of(qkv: &TensorSpec, heads: usize) -> (TensorSpec, TensorSpec, TensorSpec) {
+    let [_, len, _] = qkv.shape.dims();
+    let part = |rows| TensorSpec::new(by_heads(&qkv.shape, heads, rows), qkv.dtype);
+    (part(len), part(padded(len)), part(padded(len)))
 }
 
 /// `[B * heads, L, head_dim]` → `[B, L, 3D]`
@@ -144,7 +161,7 @@ impl Kernels for CubeBackend {
         sin: CubeTensor,
         heads: usize,
         turn: bool,
-    ) -> CubeTensor {
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
         attention::split_heads(qkv, cos, sin, heads, turn)
     }
 
@@ -160,8 +177,8 @@ impl Kernels for CubeBackend {
         attention::split_heads_backward([q, k, v], cos, sin, heads, turn)
     }
 
-    fn softmax(scores: CubeTensor, scale: f32) -> (CubeTensor, CubeTensor) {
-        attention::softmax(scores, scale)
+    fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTensor, CubeTensor) {
+        attention::softmax(scores, scale, keys)
     }
 
     fn softmax_backward(
@@ -170,8 +187,9 @@ impl Kernels for CubeBackend {
         log_sums: CubeTensor,
         along: CubeTensor,
         scale: f32,
+        keys: usize,
     ) -> (CubeTensor, CubeTensor) {
-        attention::softmax_backward(scores, of_weights, log_sums, along, scale)
+        attention::softmax_backward(scores, of_weights, log_sums, along, scale, keys)
     }
 
     fn adam_atan2(
@@ -237,18 +255,16 @@ pub(super) fn rms_norm_backward(
 /// Queries, keys and values by heads, the first two turned by their positions.
 ///
 /// # Shapes
-/// `qkv` `[B, L, 3D]` → three times `[B * heads, L, head_dim]`
+/// `qkv` `[B, L, 3D]` → `[B * heads, L, head_dim]` and twice `[B * heads, M, head_dim]`, M the next multiple of 8, rows beyond L zero
 pub(super) fn split_heads(
     qkv: Tensor<3>,
     heads: usize,
     rope: Option<&RopeTable>,
 ) -> [Tensor<3>; 3] {
-    let rows = qkv.dims()[0] * heads;
     let head_dim = qkv.dims()[2] / (3 * heads);
     let [cos, sin] = tables(&qkv, head_dim, rope).map(Tensor::into_dispatch);
-    let all = Dispatch::split_heads(qkv.into_dispatch(), cos, sin, heads, rope.is_some());
-    let all = Tensor::<3>::from_dispatch(all);
-    [0, 1, 2].map(|i| all.clone().narrow(0, i * rows, rows))
+    let (q, k, v) = Dispatch::split_heads(qkv.into_dispatch(), cos, sin, heads, rope.is_some());
+    [q, k, v].map(Tensor::from_dispatch)
 }
 
 /// The gradient of [`split_heads`]' operand from those of its results.
@@ -274,12 +290,12 @@ fn tables(x: &Tensor<3>, head_dim: usize, rope: Option<&RopeTable>) -> [Tensor<2
     }
 }
 
-/// Softmax of `scale * scores` over the last dimension, and `ln Σ exp` of each row in f32.
+/// Softmax of `scale * scores` over the first `keys` elements of the last dimension, 0 in the others, and `ln Σ exp` of each row in f32.
 ///
 /// # Shapes
 /// `[R, Q, K]` → the same, and `[R, Q, 1]`
-pub(super) fn softmax(scores: Tensor<3>, scale: f64) -> (Tensor<3>, Tensor<3>) {
-    let (weights, log_sums) = Dispatch::softmax(scores.into_dispatch(), scale as f32);
+pub(super) fn softmax(scores: Tensor<3>, scale: f64, keys: usize) -> (Tensor<3>, Tensor<3>) {
+    let (weights, log_sums) = Dispatch::softmax(scores.into_dispatch(), scale as f32, keys);
     (
         Tensor::from_dispatch(weights),
         Tensor::from_dispatch(log_sums),
@@ -297,11 +313,12 @@ pub(super) fn softmax_backward(
     log_sums: Tensor<3>,
     along: Tensor<3>,
     scale: f64,
+    keys: usize,
 ) -> (Tensor<3>, Tensor<3>) {
     let [scores, of_weights, log_sums, along] =
         [scores, of_weights, log_sums, along].map(Tensor::into_dispatch);
     let (weights, of_scores) =
-        Dispatch::softmax_backward(scores, of_weights, log_sums, along, scale as f32);
+        Dispatch::softmax_backward(scores, of_weights, log_sums, along, scale as f32, keys);
     (
         Tensor::from_dispatch(weights),
         Tensor::from_dispatch(of_scores),
@@ -385,7 +402,7 @@ mod launch {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::{Device, Distribution, TensorData, Tolerance};
 
     use super::*;
 
@@ -402,15 +419,16 @@ mod tests {
             let part = || wide.clone().narrow(2, 0, width);
             // To make it flat is to copy it.
             let dense = || part().reshape([3 * 5 * width]).reshape([3, 5, width]);
-            let (weights, log_sums) = softmax(part(), 2.0);
-            let (expected, expected_sums) = softmax(dense(), 2.0);
+            let (weights, log_sums) = softmax(part(), 2.0, width);
+            let (expected, expected_sums) = softmax(dense(), 2.0, width);
             let sums: Vec<f32> = weights.clone().sum_dim(2).into_data().iter().collect();
             assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
             let grad = expected.clone().square();
             let along = (grad.clone() * expected.clone()).sum_dim(2);
             let back = |scores, log_sums: Tensor<3>| {
-                softmax_backward(scores, grad.clone(), log_sums, along.clone(), 2.0)
+                softmax_backward(scores, grad.clone(), log_sums, along.clone(), 2.0, width)
             };
+            let sums_again = log_sums.clone();
             let (again, of_scores) = back(part(), log_sums.clone());
             let (_, expected_of_scores) = back(dense(), expected_sums.clone());
             for (found, expected) in [
@@ -420,10 +438,24 @@ mod tests {
             ] {
                 found.into_data().assert_eq(&expected.into_data(), true);
             }
-            again.into_data().assert_approx_eq::<f32>(
-                &weights.into_data(),
-                burn::tensor::Tolerance::absolute(1e-6),
-            );
+            // The first keys of a wider row count alone.
+            let (of_first, sums_of_first) = softmax(wide.clone(), 2.0, width);
+            let ones = TensorData::ones::<f32, _>([3, 5, 1]);
+            for (found, expected) in [
+                (
+                    of_first.clone().narrow(2, 0, width),
+                    weights.clone().into_data(),
+                ),
+                (sums_of_first, sums_again.into_data()),
+                (of_first.sum_dim(2), ones),
+            ] {
+                found
+                    .into_data()
+                    .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+            }
+            again
+                .into_data()
+                .assert_approx_eq::<f32>(&weights.into_data(), Tolerance::absolute(1e-6));
         }
     }
 }
