@@ -36,14 +36,12 @@ fn split_heads_kernel<F: Float, N: Size>(
         let from = ((slot * len + position) * (3 * heads) + head) * (2 * half) + place;
         let mut a = qkv[from];
         let mut b = qkv[from + half];
-        if comptime!(turn) {
-            if head < 2 * heads {
-                let at = position * (2 * half) + place;
-                let first = Vector::<f32, N>::cast_from(a);
-                let second = Vector::<f32, N>::cast_from(b);
-                a = Vector::cast_from(first * cos[at] - second * sin[at]);
-                b = Vector::cast_from(second * cos[at] + first * sin[at]);
-            }
+        if head < comptime!(if turn { 2 * heads } else { 0 }) {
+            let at = position * (2 * half) + place;
+            let first = Vector::<f32, N>::cast_from(a);
+            let second = Vector::<f32, N>::cast_from(b);
+            a = Vector::cast_from(first * cos[at] - second * sin[at]);
+            b = Vector::cast_from(second * cos[at] + first * sin[at]);
         }
         if head < heads {
             let to = (row * len + position) * (2 * half) + place;
