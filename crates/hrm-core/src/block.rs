@@ -1,6 +1,6 @@
 //! A level of the recurrence: post-norm blocks of a mixer over the positions and a SwiGLU over the width.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use rand::Rng;
 
@@ -123,6 +123,18 @@ impl Level {
         }
     }
 
+    /// The same plain level with its matrices in the order in which products read them.
+    pub(crate) fn laid_out(self) -> Self {
+        let mut level = self.map(&mut LayOutMatrices);
+        for block in &mut level.layers {
+            block.mlp_t = block.mlp_t.take().map(|mlp_t| SwiGlu {
+                gate_up_proj: mlp_t.gate_up_proj.map(ops::laid_out_for_mixing),
+                down_proj: mlp_t.down_proj.map(ops::laid_out_for_mixing),
+            });
+        }
+        level
+    }
+
     /// One update: the blocks over `z + injection`.
     ///
     /// # Shapes
@@ -136,5 +148,18 @@ impl Level {
         self.layers
             .iter()
             .fold(z + injection, |x, block| block.forward(x, rope))
+    }
+}
+
+/// Lays the matrices out for the products of a level, which are used again and again.
+struct LayOutMatrices;
+
+impl ModuleMapper for LayOutMatrices {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if D == 2 {
+            param.map(ops::laid_out_for_linear)
+        } else {
+            param
+        }
     }
 }

@@ -181,24 +181,19 @@ impl Hrm {
         self.embed_tokens.val().device().without_autodiff()
     }
 
-    /// A plain snapshot for computing without gradient, its matrices already in the compute type and, on a CPU, in the
+    /// A plain snapshot for computing without gradient, its matrices already in the compute type and in the
     /// order in which products read them.
     pub fn frozen(&self) -> Self {
         let mut plain = self.valid();
-        match self.config.compute {
-            ComputeType::F32 => {
-                plain.h_level = plain.h_level.map(|level| level.map(&mut LayOutMatrices));
-                plain.l_level = plain.l_level.map(&mut LayOutMatrices);
-                plain
-            }
-            compute => {
-                // Of the table only the rows in use are ever cast: it may be larger than all else.
-                let table = plain.puzzle_emb.take();
-                let mut plain = plain.map(&mut CastMatrices(compute.float_type()));
-                plain.puzzle_emb = table;
-                plain
-            }
+        if self.config.compute != ComputeType::F32 {
+            // Of the table only the rows in use are ever cast: it may be larger than all else.
+            let table = plain.puzzle_emb.take();
+            plain = plain.map(&mut CastMatrices(self.config.compute.float_type()));
+            plain.puzzle_emb = table;
         }
+        plain.h_level = plain.h_level.map(Level::laid_out);
+        plain.l_level = plain.l_level.laid_out();
+        plain
     }
 
     /// The states before the first segment, with one row that broadcasts over a batch.
@@ -401,19 +396,6 @@ impl Hrm {
 fn initial_state(d: usize, rng: &mut impl Rng, device: &Device) -> Param<Tensor<1>> {
     let values = truncated_normal(d, 1.0, rng);
     buffer(Tensor::from_data(TensorData::new(values, [d]), device))
-}
-
-/// Lays the matrices out for the products of a level, which are used again and again.
-struct LayOutMatrices;
-
-impl ModuleMapper for LayOutMatrices {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if D == 2 {
-            param.map(ops::laid_out_for_linear)
-        } else {
-            param
-        }
-    }
 }
 
 /// Casts the matrices; vectors (bias, initial states) stay f32.

@@ -2,10 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{add_rms_norm, linear, swiglu, transpose};
-
-/// Values of half precision that a GPU loads at once.
-const WIDE_LOAD: usize = 8;
+use super::{WIDE_LOAD, add_rms_norm, linear, swiglu, transpose};
 
 /// `rms_norm(x + down(silu(gate(x)) * up(x)))`, all along the positions, the mean of the norm too, as the reference has it.
 ///
@@ -17,7 +14,7 @@ const WIDE_LOAD: usize = 8;
 #[must_use]
 pub fn mix_positions(x: Tensor<3>, gate_up: Tensor<2>, down: Tensor<2>) -> Tensor<3> {
     #[cfg(feature = "cube")]
-    if super::enabled() && super::kernels::on_gpu(&x) {
+    if super::kernels::on_gpu(&x) {
         return from_the_left(x, gate_up, down);
     }
     // With sequence and width exchanged it is the MLP over the width.
@@ -46,15 +43,36 @@ pub fn from_the_left(x: Tensor<3>, gate_up: Tensor<2>, down: Tensor<2>) -> Tenso
 
 /// `weight · x` for each slot, the weight in the type of `x`.
 fn times(weight: Tensor<2>, x: Tensor<3>) -> Tensor<3> {
+    by_columns(weight.cast(x.dtype()))
+        .unsqueeze::<3>()
+        .matmul(x)
+}
+
+/// The same matrix column by column in memory where its rows start at places from which no wide load can be made: those of
+/// 97 values, where columns have 1,024. Of a matrix that lies so already no copy is made.
+fn by_columns(weight: Tensor<2>) -> Tensor<2> {
     let [to, from] = weight.dims();
-    let weight = weight.cast(x.dtype());
-    let weight = match from.is_multiple_of(WIDE_LOAD) {
-        true => weight.reshape([1, to, from]),
-        // Rows of 97 values start where no wide load can; columns of 1,024 do not. To make the matrix flat is to copy it.
-        false => {
-            let columns = weight.transpose().reshape([to * from]);
-            columns.reshape([1, from, to]).swap_dims(1, 2)
-        }
-    };
-    weight.matmul(x)
+    match from.is_multiple_of(WIDE_LOAD) {
+        true => weight,
+        // To make it flat is to copy it.
+        false => weight
+            .transpose()
+            .reshape([to * from])
+            .reshape([from, to])
+            .transpose(),
+    }
+}
+
+/// The same matrix in the memory order in which the products of [`mix_positions`] read it fastest on a GPU. It pays where a weight is
+/// used several times without being changed. Nothing is done on other backends.
+///
+/// # Shapes
+/// `weight` `[Out, In]` → the same
+#[must_use]
+pub fn laid_out_for_mixing(weight: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&weight) {
+        return by_columns(weight);
+    }
+    weight
 }

@@ -34,7 +34,7 @@ pub use adam_atan2::{AdamAtan2Hyper, adam_atan2_update};
 pub use attention::attention;
 pub use embedding::embedding;
 pub use linear::linear;
-pub use mix::mix_positions;
+pub use mix::{laid_out_for_mixing, mix_positions};
 pub use norm::{NORM_EPSILON, add_rms_norm, rms_norm};
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
@@ -43,7 +43,21 @@ pub use transpose::{laid_out_for_linear, transpose};
 
 use std::sync::LazyLock;
 
+#[cfg(any(feature = "flex", feature = "cube"))]
+use burn::backend::DispatchTensorKind;
 use burn::tensor::{Device, Tensor};
+
+/// Values of half precision that a GPU loads at once.
+const WIDE_LOAD: usize = 8;
+
+/// The tensor of `x` on its backend, outside any graph.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn backend<const D: usize>(x: &Tensor<D>) -> DispatchTensorKind {
+    match x.clone().into_dispatch().kind {
+        DispatchTensorKind::Autodiff(inner) => *inner,
+        plain => plain,
+    }
+}
 
 /// Whether there is more than plain Burn operations: `HRM_FUSED=0` is not set.
 fn enabled() -> bool {

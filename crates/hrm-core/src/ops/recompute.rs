@@ -194,18 +194,15 @@ where
 
 /// Whether `x` is an autodiff tensor of a backend that the chains are there for.
 pub(super) fn available(x: &Tensor<3>) -> bool {
-    match x.clone().into_dispatch().kind {
-        DispatchTensorKind::Autodiff(inner) => match *inner {
+    x.is_autodiff()
+        && match super::backend(x) {
             #[cfg(feature = "cube")]
             DispatchTensorKind::Cube(_) => true,
             #[cfg(feature = "flex")]
             DispatchTensorKind::Flex(_) => true,
             #[allow(unreachable_patterns)] // Other backends are there or not by feature.
             _ => false,
-        },
-        #[allow(unreachable_patterns)]
-        _ => false,
-    }
+        }
 }
 
 /// Runs `chain` on a tensor for which it is [`available`].

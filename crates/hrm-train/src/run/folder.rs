@@ -140,8 +140,8 @@ fn make(dir: &Path) -> Result<File, TrainError> {
     lock(dir)
 }
 
-/// Refuses a folder that holds something and no run that can go on: a packed one, or neither the record of one, nor what a start that was cut off has left and
-/// nothing else.
+/// Refuses a folder that holds something and no run that can go on: a packed one, or neither the record of one, nor what a
+/// start that was cut off has left and nothing else.
 pub(crate) fn check_over(dir: &Path) -> Result<(), TrainError> {
     if config_path(dir).exists() {
         check_unpacked(dir)?;

@@ -25,14 +25,9 @@ use extension::FusedOps;
 
 /// Whether the kernels run on `tensor`, plain or autodiff.
 pub(super) fn available<const D: usize>(tensor: &Tensor<D>) -> bool {
-    super::enabled() && tensor.dtype() == DType::F32 && {
-        match tensor.clone().into_dispatch().kind {
-            DispatchTensorKind::Flex(_) => true,
-            DispatchTensorKind::Autodiff(inner) => matches!(*inner, DispatchTensorKind::Flex(_)),
-            #[allow(unreachable_patterns)] // Other backends are there or not by feature.
-            _ => false,
-        }
-    }
+    super::enabled()
+        && tensor.dtype() == DType::F32
+        && matches!(super::backend(tensor), DispatchTensorKind::Flex(_))
 }
 
 /// [`available`], and the tensor is plain.

@@ -49,7 +49,7 @@ pub(super) fn update(
     debug_assert!([&p, &m, &v, &g].iter().all(|x| x.dtype == DType::F32));
     let client = p.client.clone();
     let elements = p.meta.num_elements();
-    let size = vector_size(&p, elements);
+    let size = vector_size(&p, &[elements]);
     let (count, cube) = units(&client, elements / size);
     // SAFETY: a unit reads and writes its own vector, of which all four have as many.
     unsafe {

@@ -4,7 +4,23 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::launch::*;
-use super::norm::sum_over_cube;
+use super::norm::over_cube;
+
+/// A pair of a head turned by an angle.
+#[cube]
+fn turned<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    cos: Vector<f32, N>,
+    sin: Vector<f32, N>,
+) -> (Vector<F, N>, Vector<F, N>) {
+    let first = Vector::<f32, N>::cast_from(a);
+    let second = Vector::<f32, N>::cast_from(b);
+    (
+        Vector::cast_from(first * cos - second * sin),
+        Vector::cast_from(second * cos + first * sin),
+    )
+}
 
 /// A unit moves a pair of vectors, `half` apart in a head of `2 * half` vectors, from the projection to the heads, and turns
 /// it where it belongs to a query or a key. Keys and values have `padded` rows, those beyond `len` zero.
@@ -38,10 +54,9 @@ fn split_heads_kernel<F: Float, N: Size>(
         let mut b = qkv[from + half];
         if head < comptime!(if turn { 2 * heads } else { 0 }) {
             let at = position * (2 * half) + place;
-            let first = Vector::<f32, N>::cast_from(a);
-            let second = Vector::<f32, N>::cast_from(b);
-            a = Vector::cast_from(first * cos[at] - second * sin[at]);
-            b = Vector::cast_from(second * cos[at] + first * sin[at]);
+            let turned = turned::<F, N>(a, b, cos[at], sin[at]);
+            a = turned.0;
+            b = turned.1;
         }
         if head < heads {
             let to = (row * len + position) * (2 * half) + place;
@@ -109,10 +124,9 @@ fn split_heads_backward_kernel<F: Float, N: Size>(
         }
         if comptime!(turn) {
             let at = position * (2 * half) + place;
-            let first = Vector::<f32, N>::cast_from(a);
-            let second = Vector::<f32, N>::cast_from(b);
-            a = Vector::cast_from(first * cos[at] + second * sin[at]);
-            b = Vector::cast_from(second * cos[at] - first * sin[at]);
+            let turned = turned::<F, N>(a, b, cos[at], -sin[at]);
+            a = turned.0;
+            b = turned.1;
         }
         out[to] = a;
         out[to + half] = b;
@@ -129,7 +143,7 @@ pub(super) fn split_heads(
     let [qkv, cos, sin] = [qkv, cos, sin].map(into_contiguous);
     let [_, len, width] = qkv.meta.shape().dims();
     let half = width / (6 * heads);
-    let size = vector_size(&qkv, half);
+    let size = vector_size(&qkv, &[half]);
     let (client, dtype) = (qkv.client.clone(), qkv.dtype);
     let padded = super::padded(len);
     let [q, k, v] = [len, padded, padded]
@@ -173,7 +187,7 @@ pub(super) fn split_heads_backward(
     let [_, len, head_dim] = q.meta.shape().dims();
     let [_, padded, _] = k.meta.shape().dims();
     let half = head_dim / 2;
-    let size = vector_size(&q, half);
+    let size = vector_size(&q, &[half]);
     let (client, dtype) = (q.client.clone(), q.dtype);
     let out = empty(&q, super::together(q.meta.shape(), &heads), dtype);
     let (count, cube) = units(&client, out.meta.num_elements() / (2 * size));
@@ -200,25 +214,6 @@ pub(super) fn split_heads_backward(
         );
     }
     out
-}
-
-/// The largest of a value of each unit of the cube.
-#[cube]
-fn max_over_cube(value: f32, #[comptime] units: usize) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(units);
-    let unit = UNIT_POS as usize;
-    shared[unit] = value;
-    sync_cube();
-    #[unroll]
-    for step in 0..comptime!(units.ilog2() as usize) {
-        let half = comptime!(units >> (step + 1));
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] = max(shared[unit], other);
-        }
-        sync_cube();
-    }
-    shared[0]
 }
 
 /// `values` with `filler` where an element is none of the first `keys` of its row; none where all of them count.
@@ -281,7 +276,7 @@ fn softmax_kernel<F: Float, N: Size>(
     for i in 1..N::value() {
         own = max(own, most.extract(i));
     }
-    let most = max_over_cube(own, units);
+    let most = over_cube(own, units, true);
     let mut sums = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for turn in 0..turns {
@@ -292,7 +287,7 @@ fn softmax_kernel<F: Float, N: Size>(
             sums += weight;
         }
     }
-    let sum = sum_over_cube(sums.vector_sum(), units);
+    let sum = over_cube(sums.vector_sum(), units, false);
     #[unroll]
     for turn in 0..turns {
         let column = unit + turn * units;
@@ -349,15 +344,6 @@ fn in_rows(x: CubeTensor) -> (CubeTensor, usize) {
     (x, pitch)
 }
 
-/// The most elements of a row that a unit may load at once where rows begin so many elements apart.
-fn vector_size_in_rows(x: &CubeTensor, width: usize, pitches: &[usize]) -> usize {
-    let sizes = x.client.io_optimized_vector_sizes(x.dtype.size());
-    let divides = |size: &usize| {
-        width.is_multiple_of(*size) && pitches.iter().all(|pitch| pitch.is_multiple_of(*size))
-    };
-    sizes.filter(divides).max().unwrap_or(1)
-}
-
 pub(super) fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTensor, CubeTensor) {
     let (scores, pitch) = in_rows(scores);
     let [_, _, width] = scores.meta.shape().dims();
@@ -368,7 +354,7 @@ pub(super) fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTenso
         super::with_one(scores.meta.shape(), &2),
         DType::F32,
     );
-    let size = vector_size_in_rows(&scores, width, &[pitch]);
+    let size = vector_size(&scores, &[width, pitch]);
     let vectors = width / size;
     let (count, cube, units) = rows(&client, log_sums.meta.num_elements(), vectors);
     // SAFETY: a cube stays in its row, of which the others have as many as `log_sums` has elements.
@@ -408,7 +394,7 @@ pub(super) fn softmax_backward(
     let (client, dtype) = (scores.client.clone(), scores.dtype);
     let [weights, of_scores] =
         std::array::from_fn(|_| empty(&scores, scores.meta.shape().clone(), dtype));
-    let size = vector_size_in_rows(&scores, width, &[scores_pitch, of_weights_pitch]);
+    let size = vector_size(&scores, &[width, scores_pitch, of_weights_pitch]);
     let (count, cube) = units(&client, weights.meta.num_elements() / size);
     // SAFETY: a unit reads and writes its own vector of a row, of which all have as many as `log_sums` and `along` have elements.
     unsafe {

@@ -20,7 +20,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{AdamAtan2Hyper, RopeTable};
+use super::{AdamAtan2Hyper, RopeTable, WIDE_LOAD};
 
 /// The kernels as operations of Burn's CubeCL backend; their arguments are those of the functions below.
 #[backend_extension(Cube, Fusion)]
@@ -109,9 +109,9 @@ fn with_one(shape: &Shape, dim: &usize) -> Shape {
     shape
 }
 
-/// Rows of keys and values: a multiple of what a GPU loads of half precision at once, so that the rows of the scores are.
+/// Rows of keys and values, so many that the rows of the scores hold whole loads.
 fn padded(len: usize) -> usize {
-    len.next_multiple_of(8)
+    len.next_multiple_of(WIDE_LOAD)
 }
 
 /// `[B, L, 3D]` → `[B * heads, rows, head_dim]`
@@ -205,17 +205,12 @@ impl Kernels for CubeBackend {
 
 /// Whether the kernels run on `x`: a plain tensor of a CubeCL backend, and `HRM_FUSED=0` is not set.
 pub(super) fn available<const D: usize>(x: &Tensor<D>) -> bool {
-    super::enabled() && matches!(x.clone().into_dispatch().kind, DispatchTensorKind::Cube(_))
+    on_gpu(x) && !x.is_autodiff()
 }
 
-/// Whether `x`, plain or not, is a tensor of a CubeCL backend.
-pub(super) fn on_gpu(x: &Tensor<3>) -> bool {
-    match x.clone().into_dispatch().kind {
-        DispatchTensorKind::Cube(_) => true,
-        DispatchTensorKind::Autodiff(inner) => matches!(*inner, DispatchTensorKind::Cube(_)),
-        #[allow(unreachable_patterns)] // Other backends are there or not by feature.
-        _ => false,
-    }
+/// Whether `x`, plain or not, is a tensor of a CubeCL backend, and `HRM_FUSED=0` is not set.
+pub(super) fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
+    super::enabled() && matches!(super::backend(x), DispatchTensorKind::Cube(_))
 }
 
 /// `silu(gate) * up`, gate and up the halves of dimension `dim`.
@@ -359,11 +354,11 @@ mod launch {
         empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), shape, dtype)
     }
 
-    /// The most elements that a unit may load at once where `len` of them lie in a row.
-    pub(super) fn vector_size(x: &CubeTensor, len: usize) -> VectorSize {
+    /// The most elements that a unit may load at once where each of these lengths is to hold whole vectors.
+    pub(super) fn vector_size(x: &CubeTensor, lengths: &[usize]) -> VectorSize {
         x.client
             .io_optimized_vector_sizes(x.dtype.size())
-            .filter(|size| len.is_multiple_of(*size))
+            .filter(|size| lengths.iter().all(|len| len.is_multiple_of(*size)))
             .max()
             .unwrap_or(1)
     }

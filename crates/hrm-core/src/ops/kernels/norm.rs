@@ -6,9 +6,9 @@ use burn_cubecl::cubecl::prelude::*;
 use super::launch::*;
 use crate::ops::NORM_EPSILON;
 
-/// The sum of a value of each unit of the cube.
+/// The sum of a value of each unit of the cube, or the largest.
 #[cube]
-pub(super) fn sum_over_cube(value: f32, #[comptime] units: usize) -> f32 {
+pub(super) fn over_cube(value: f32, #[comptime] units: usize, #[comptime] largest: bool) -> f32 {
     let mut shared = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
     shared[unit] = value;
@@ -18,7 +18,11 @@ pub(super) fn sum_over_cube(value: f32, #[comptime] units: usize) -> f32 {
         let half = comptime!(units >> (step + 1));
         if unit < half {
             let other = shared[unit + half];
-            shared[unit] += other;
+            if comptime!(largest) {
+                shared[unit] = max(shared[unit], other);
+            } else {
+                shared[unit] += other;
+            }
         }
         sync_cube();
     }
@@ -55,7 +59,7 @@ fn norm_rows<F: Float, N: Size>(
             squares += sum * sum;
         }
     }
-    let total = sum_over_cube(squares.vector_sum(), units);
+    let total = over_cube(squares.vector_sum(), units, false);
     let root = (total / f32::cast_from(width * N::value()) + epsilon).sqrt();
     #[unroll]
     for turn in 0..turns {
@@ -98,7 +102,7 @@ fn norm_rows_backward<F: Float, N: Size>(
             products += outs[turn] * grads[turn];
         }
     }
-    let total = sum_over_cube(products.vector_sum(), units);
+    let total = over_cube(products.vector_sum(), units, false);
     let along = Vector::<f32, N>::new(total / f32::cast_from(width * N::value()));
     let root = Vector::<f32, N>::new(rms[row]);
     #[unroll]
@@ -174,7 +178,7 @@ fn norm_columns_backward<F: Float, N: Size>(
 
 /// Columns that a unit takes at once: few, so that there are many units, each of which goes down its columns alone.
 fn columns_at_once(x: &CubeTensor, width: usize) -> usize {
-    vector_size(x, width).min(2)
+    vector_size(x, &[width]).min(2)
 }
 
 pub(super) fn forward(x: CubeTensor, y: CubeTensor, dim: usize) -> (CubeTensor, CubeTensor) {
@@ -186,7 +190,7 @@ pub(super) fn forward(x: CubeTensor, y: CubeTensor, dim: usize) -> (CubeTensor, 
     let address = address_type(&[&x]);
     let epsilon = NORM_EPSILON as f32;
     if dim == 2 {
-        let size = vector_size(&x, width);
+        let size = vector_size(&x, &[width]);
         let vectors = width / size;
         let (count, cube, units) = rows(&client, rms.meta.num_elements(), vectors);
         // SAFETY: a cube stays in its row, of which `x`, `y` and `out` have as many as `rms` has elements.
@@ -244,7 +248,7 @@ pub(super) fn backward(
     let result = empty(&out, out.meta.shape().clone(), dtype);
     let address = address_type(&[&out]);
     if dim == 2 {
-        let size = vector_size(&out, width);
+        let size = vector_size(&out, &[width]);
         let vectors = width / size;
         let (count, cube, units) = rows(&client, rms.meta.num_elements(), vectors);
         // SAFETY: a cube stays in its row, of which the others have as many as `rms` has elements.

@@ -57,7 +57,7 @@ fn half(gate_up: &CubeTensor, dim: usize) -> usize {
 pub(super) fn forward(gate_up: CubeTensor, dim: usize) -> CubeTensor {
     let gate_up = into_contiguous(gate_up);
     let half = half(&gate_up, dim);
-    let size = vector_size(&gate_up, half);
+    let size = vector_size(&gate_up, &[half]);
     let shape = super::with_half(gate_up.meta.shape(), &dim);
     let dtype = gate_up.dtype;
     let out = empty(&gate_up, shape, dtype);
@@ -83,7 +83,7 @@ pub(super) fn forward(gate_up: CubeTensor, dim: usize) -> CubeTensor {
 pub(super) fn backward(gate_up: CubeTensor, grad: CubeTensor, dim: usize) -> CubeTensor {
     let [gate_up, grad] = [gate_up, grad].map(into_contiguous);
     let half = half(&gate_up, dim);
-    let size = vector_size(&gate_up, half);
+    let size = vector_size(&gate_up, &[half]);
     let dtype = gate_up.dtype;
     let out = empty(&gate_up, gate_up.meta.shape().clone(), dtype);
     let client = gate_up.client.clone();
