@@ -278,7 +278,7 @@ fn compare(path: &Path, device: &Device, tf32: bool) -> Result<(Tolerances, Vec<
     let tolerances = match (device::is_flex(device), tf32) {
         (true, _) => Tolerances::f32(mixer),
         (false, false) => gpu,
-        // About an eighth of what bf16 may be off, of states and gradients of several updates: products of TF32's numbers when rounded.
+        // As the parts have: an eighth of what bf16 may be off, of states and gradients of several updates.
         (false, true) => Tolerances {
             inference: 5e-2,
             gradient: 5e-2,
