@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hrm::data::SourceFile;
+use hrm::train::{Run, TrainError};
 use sha2::{Digest, Sha256};
 
 /// Refuses to write over something that is there. An empty folder is nothing.
@@ -64,6 +65,18 @@ pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Refuses a folder that `--force` may not take for a run: other programs have a file `config.json`, too.
+pub(crate) fn check_over_run(path: &Path) -> Result<()> {
+    match Run::check_start_over(path) {
+        Ok(()) => Ok(()),
+        Err(error @ TrainError::RunInUse { .. }) => Err(error.into()),
+        Err(error) => {
+            let why = "--force writes only over a run; choose another name";
+            Err(anyhow::Error::new(error).context(why))
+        }
+    }
 }
 
 /// Writes a file: to a temporary name beside it, flushed to the disk, then renamed. `-` is stdout.

@@ -285,11 +285,14 @@ fn a_run_in_use_is_refused() {
     let drain = thread::spawn(move || lines.for_each(drop));
     let resumed = workshop.run("train --resume run");
     let forced = workshop.train("run", "--force");
+    // Before it looks at the file.
+    let imported = workshop.run("import nowhere.safetensors --out run --force");
     child.kill().expect("SIGKILL");
     child.wait().expect("a child");
     drain.join().expect("no panic");
     resumed.refused(&["run is in use by another process"]);
     forced.refused(&["run is in use by another process"]);
+    imported.refused(&["run is in use by another process"]);
     // The lock goes with the process.
     workshop
         .run("train --resume run --steps 1000001 --quiet --device nowhere")

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::{check_folder, write_folder};
+use crate::files::{check_folder, check_over_run, write_folder};
 
 /// Make a run of a checkpoint of the reference programs, or of an export.
 #[derive(Debug, Arguments)]
@@ -81,9 +81,7 @@ impl Settings {
     pub(super) fn check_out(&self) -> Result<()> {
         check_folder(&self.out, self.force, MARK)?;
         if self.force {
-            // Other programs have a file of that name, too.
-            Run::check_start_over(&self.out)
-                .context("--force writes only over a run; choose another name")?;
+            check_over_run(&self.out)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::arguments::Setting;
 use crate::console::Console;
-use crate::files::check_free;
+use crate::files::{check_free, check_over_run};
 use crate::watch::Watch;
 
 #[derive(Debug, Arguments)]
@@ -317,8 +317,7 @@ fn start(
         bail!("{} is a file; expected the name of a folder", out.display());
     }
     if args.force {
-        Run::check_start_over(out)
-            .context("--force starts anew only where a run is; choose another name")?;
+        check_over_run(out)?;
     }
     let set = PuzzleSet::load(data, "train")?;
     let weights = match &args.init {

@@ -211,6 +211,14 @@ fn check_new(dir: &Path) -> Result<(), TrainError> {
     }
 }
 
+/// Refuses a folder that another process has, without leaving a lock where none was.
+pub(crate) fn check_unused(dir: &Path) -> Result<(), TrainError> {
+    match dir.join(LOCK).exists() {
+        true => lock(dir).map(|_| ()),
+        false => Ok(()),
+    }
+}
+
 /// Locks a run folder for as long as the file lives.
 ///
 /// # Errors

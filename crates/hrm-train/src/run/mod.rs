@@ -32,7 +32,8 @@ pub(crate) use folder::{UNFINISHED, check_unpacked, list_checkpoints};
 
 use file::Record;
 use folder::{
-    check_over, checkpoint_path, lock, prepare, prepare_over, prune, remove_after, sweep,
+    check_over, check_unused, checkpoint_path, lock, prepare, prepare_over, prune, remove_after,
+    sweep,
 };
 use journal::Journal;
 use writer::Writer;
@@ -143,13 +144,15 @@ impl Run {
     }
 
     /// Whether [`Run::start_over`] may take a folder, for who wants to know before the trainer is made: it is not there or is
-    /// empty, holds a run, or what is left of a start that was cut off and nothing else.
+    /// empty, holds a run, or what is left of a start that was cut off and nothing else, and no process trains in it.
     ///
     /// # Errors
-    /// [`TrainError::NoRun`], [`TrainError::Packed`] or [`TrainError::BadFile`] if it holds something else; if it can't be read.
+    /// [`TrainError::NoRun`], [`TrainError::Packed`] or [`TrainError::BadFile`] if it holds something else;
+    /// [`TrainError::RunInUse`]; if it can't be read.
     pub fn check_start_over(dir: impl AsRef<Path>) -> Result<(), TrainError> {
         let dir = dir.as_ref();
-        check_over(dir)
+        check_over(dir)?;
+        check_unused(dir)
     }
 
     fn start_in(

@@ -676,8 +676,11 @@ fn a_run_starts_over_and_what_is_not_its_own_stays() {
     let before = files(&run);
     let error = over().unwrap_err();
     assert!(matches!(error, TrainError::RunInUse { .. }), "{error}");
+    let error = Run::check_start_over(&run).unwrap_err();
+    assert!(matches!(error, TrainError::RunInUse { .. }), "{error}");
     assert_eq!(files(&run), before);
     drop(first);
+    Run::check_start_over(&run).unwrap();
 
     let mut again = over().unwrap();
     let (kept, own): (Vec<_>, Vec<_>) = files(&run)
