@@ -130,6 +130,21 @@ fn puzzles_come_from_files_and_standard_input() {
         .collect();
     assert_eq!(kinds(&objects), ["error", "answer", "answer"]);
     assert_eq!(objects[2]["line"], 4);
+    // In words too, an answer is told by its line where there are several.
+    let ran = workshop.run("solve --checkpoint run --file mixed.txt");
+    let told: Vec<&str> = ran
+        .stdout
+        .lines()
+        .filter(|l| l.contains(" after "))
+        .collect();
+    assert_eq!(told.len(), 2, "{ran:?}");
+    assert!(told[0].starts_with("line 1: ") && told[1].starts_with("line 4: "));
+    // One is not, and its rows need no quotes.
+    let one = |puzzle: &str| workshop.run(&format!("solve --checkpoint run {puzzle} --segments 2"));
+    let (line, rows) = (one("1.....3........2"), one("1... ..3. .... ...2"));
+    assert_eq!(line.stdout, rows.stdout);
+    assert!(rows.stdout.contains(" after ") && !rows.stdout.contains("line"));
+    one("1... ..3. ....").refused(&["puzzle:1: ", "expected 16 cells, found 12"]);
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     puzzle: Option<String>,
+    /// The other rows of a grid that was not quoted.
+    #[arg(value_name = "ROW", requires = "puzzle", hide = true)]
+    rows: Vec<String>,
     /// File with puzzles.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -124,6 +127,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         bail!("{source}: expected at least one puzzle, found none");
     }
 
+    let several = asked.len() > 1;
     let mut outcome = Outcome::Done;
     let mut good = Vec::new();
     for Asked { line, tokens } in asked {
@@ -190,7 +194,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                         outcome = Outcome::Negative;
                     }
                     let asked = (*line, inputs.as_slice());
-                    bar.suspend(|| show(asked, &answer, verdict, &loaded, &drawing, console))?;
+                    bar.suspend(|| {
+                        show(asked, several, &answer, verdict, &loaded, &drawing, console)
+                    })?;
                 }
                 Err(error) => {
                     outcome = Outcome::BadInput;
@@ -219,7 +225,7 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
                 .with_context(|| format!("cannot read {name}"))?;
             Ok((name, asked))
         }
-        (None, Some("-")) => {
+        (None, Some("-")) if args.rows.is_empty() => {
             let asked = puzzles::read(io::stdin().lock(), task, seq_len)
                 .context("cannot read standard input")?;
             Ok(("stdin".to_owned(), asked))
@@ -228,7 +234,7 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
             "puzzle".to_owned(),
             vec![Asked {
                 line: 1,
-                tokens: puzzles::parse(text, task, seq_len),
+                tokens: puzzles::parse(&grid(text, &args.rows), task, seq_len),
             }],
         )),
         // clap requires one of them.
@@ -236,8 +242,19 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
     }
 }
 
+/// The grid of these rows.
+fn grid(first: &str, others: &[String]) -> String {
+    let mut grid = first.to_owned();
+    for row in others {
+        grid.push('\n');
+        grid += row;
+    }
+    grid
+}
+
 fn show(
     (line, inputs): (u64, &[u8]),
+    several: bool,
     answer: &Answer,
     verdict: Verdict,
     loaded: &Loaded,
@@ -285,7 +302,11 @@ fn show(
     if answer.trace.is_empty() && verdict.is_given() {
         console.text(drawing.answer(inputs, &answer.tokens, None))?;
     }
-    let mut text = format!(
+    let mut text = match several {
+        true => format!("line {line}: "),
+        false => String::new(),
+    };
+    text += &format!(
         "{verdict} after {} segments, confidence {:.3}",
         answer.segments, answer.confidence
     );
