@@ -5,6 +5,7 @@
 //! Burn has a Muon too, but one whose momentum can't be read back, so not be saved and gone on with.
 
 use burn::tensor::Tensor;
+use hrm_core::ops::matmul;
 
 /// Coefficients of the quintic iteration: steep at zero, and all singular values end between about 0.7 and 1.2.
 const COEFFICIENTS: [f64; 3] = [3.4445, -4.7750, 2.0315];
@@ -80,10 +81,10 @@ fn orthogonal(g: Tensor<2>) -> Tensor<2> {
     x = x / norm.unsqueeze();
     let [a, b, c] = COEFFICIENTS;
     for _ in 0..ITERATIONS {
-        let square = x.clone().matmul(x.clone().transpose());
-        let fourth = square.clone().matmul(square.clone());
+        let square = matmul(x.clone(), x.clone().transpose());
+        let fourth = matmul(square.clone(), square.clone());
         let factor = square.mul_scalar(b) + fourth.mul_scalar(c);
-        x = x.clone().mul_scalar(a) + factor.matmul(x);
+        x = x.clone().mul_scalar(a) + matmul(factor, x);
     }
     if tall { x.transpose() } else { x }
 }

@@ -22,6 +22,7 @@ mod report;
 use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
+use hrm_core::ops::matmul;
 use hrm_core::{ComputeType, MixerKind};
 
 pub use model::{MODELS, What};
@@ -265,7 +266,7 @@ impl Bench {
                 };
                 let (a, b) = (random([m, k]), random([k, n]));
                 self.times(|| {
-                    let _product = a.clone().matmul(b.clone());
+                    let _product = matmul(a.clone(), b.clone());
                     Ok(())
                 })
             });

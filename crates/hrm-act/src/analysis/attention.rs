@@ -84,9 +84,7 @@ pub fn attention_map(
         .swap_dims(1, 2)
     };
     let query = part(0).narrow(2, config.puzzle_len() + cell, 1);
-    let scores = query
-        .matmul(part(1).swap_dims(2, 3))
-        .div_scalar((head_dim as f64).sqrt());
+    let scores = ops::matmul(query, part(1).swap_dims(2, 3)).div_scalar((head_dim as f64).sqrt());
     let shares = softmax(scores, 3).try_into_vec_as::<f32>();
     let shares = shares.map_err(device_error)?;
     Ok(shares

@@ -1,6 +1,7 @@
 //! How many dimensions the states use, and the way of a puzzle in its principal components.
 
 use burn::tensor::{Tensor, Transaction};
+use hrm_core::ops::matmul;
 use serde::{Deserialize, Serialize};
 
 use crate::reasoner::{ReasonError, device_error};
@@ -28,11 +29,8 @@ pub fn participation_ratio(states: &[Tensor<3>]) -> Result<f64, ReasonError> {
     let rows = Tensor::cat(rows, 0);
     let [n, _] = rows.dims();
     let centered = rows.clone() - rows.mean_dim(0);
-    let covariance = centered
-        .clone()
-        .swap_dims(0, 1)
-        .matmul(centered.clone())
-        .div_scalar(n as f64);
+    let covariance =
+        matmul(centered.clone().swap_dims(0, 1), centered.clone()).div_scalar(n as f64);
     // The trace is the sum of the eigenvalues, the sum of squared entries that of their squares.
     let trace = (centered.clone() * centered).sum().div_scalar(n as f64);
     let squares = (covariance.clone() * covariance).sum();
@@ -92,7 +90,7 @@ pub fn trajectory(
         .collect();
     let points = Tensor::cat(points, 0);
     let centered = points.clone() - points.mean_dim(0);
-    let gram = centered.clone().matmul(centered.swap_dims(0, 1));
+    let gram = matmul(centered.clone(), centered.swap_dims(0, 1));
     let gram = gram.try_into_vec_as::<f32>().map_err(device_error)?;
     let gram = gram.into_iter().map(f64::from).collect();
     // Coordinates are eigenvectors of the Gram matrix times the root of their eigenvalue.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{FloatDType, Tensor, activation::softmax};
 
-use super::RopeTable;
+use super::{RopeTable, matmul};
 
 /// Scores that a block may hold at most: 1 GiB in f32.
 const MOST_SCORES: usize = 1 << 28;
@@ -46,7 +46,7 @@ pub fn composed(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) -> T
     let dtype = qkv.dtype();
     let [q, k, v] = heads_of(qkv, num_heads, rope);
     let weights = softmax(scores(q, k), 2).cast(dtype);
-    together(weights.matmul(v), num_heads)
+    together(matmul(weights, v), num_heads)
 }
 
 /// [`attention`] out of plain Burn operations that goes through the scores in blocks and, where a gradient is wanted, computes
@@ -112,7 +112,7 @@ fn scale(head_dim: usize) -> f64 {
 
 /// Products of queries and keys.
 fn products(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
-    q.matmul(k.swap_dims(1, 2))
+    matmul(q, k.swap_dims(1, 2))
 }
 
 /// Scaled products of queries and keys, in f32.
@@ -245,7 +245,7 @@ pub(super) fn in_blocks(
         let (mut rows, mut sums) = (Vec::new(), Vec::new());
         for queries in parts(len, queries) {
             let (weights, log_sums) = weights(part_of(&q, 1, queries), k.clone(), len);
-            rows.push(weights.matmul(v.clone()));
+            rows.push(matmul(weights, v.clone()));
             sums.push(log_sums);
         }
         outs.push(together(joined(rows, 1), num_heads));
@@ -282,12 +282,12 @@ pub(super) fn backward(
         for queries in parts(len, queries) {
             let [q, grad, log_sums, along] =
                 [&q, &grad, &log_sums, &along].map(|x| part_of(x, 1, queries));
-            let of_weights = grad.clone().matmul(v.clone().swap_dims(1, 2));
+            let of_weights = matmul(grad.clone(), v.clone().swap_dims(1, 2));
             let (weights, of_products) =
                 weights_backward([q.clone(), k.clone()], of_weights, log_sums, along, len);
-            of_v.add(weights.swap_dims(1, 2).matmul(grad));
-            of_q.push(of_products.clone().matmul(k.clone()));
-            of_k.add(of_products.swap_dims(1, 2).matmul(q));
+            of_v.add(matmul(weights.swap_dims(1, 2), grad));
+            of_q.push(matmul(of_products.clone(), k.clone()));
+            of_k.add(matmul(of_products.swap_dims(1, 2), q));
         }
         let parts = [joined(of_q, 1), of_k.get(dtype), of_v.get(dtype)];
         grads.push(together_again(parts, num_heads, rope));

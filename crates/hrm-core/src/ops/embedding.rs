@@ -50,9 +50,7 @@ pub(super) fn backward(ids: Tensor<2, Int>, rows: usize, grad: Tensor<3>) -> Ten
         .expand([batch, len, rows])
         .equal(tokens.reshape([1, 1, rows]).expand([batch, len, rows]));
     let is_row: Tensor<3> = is_row.float().cast(grad.dtype());
-    is_row
-        .swap_dims(1, 2)
-        .matmul(grad)
+    super::matmul(is_row.swap_dims(1, 2), grad)
         .cast(FloatDType::F32)
         .sum_dim(0)
 }

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::matmul;
+
 /// `x · weightᵀ`; the weight is cast to the type of `x`.
 ///
 /// # Shapes
@@ -29,7 +31,6 @@ pub fn composed(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [batch, len, from] = x.dims();
     let [to, _] = weight.dims();
     let weight = weight.cast(x.dtype());
-    x.reshape([batch * len, from])
-        .matmul(weight.transpose())
-        .reshape([batch, len, to])
+    let rows: Tensor<2> = x.reshape([batch * len, from]);
+    matmul(rows, weight.transpose()).reshape([batch, len, to])
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{WIDE_LOAD, add_rms_norm, linear, swiglu, transpose};
+use super::{WIDE_LOAD, add_rms_norm, linear, matmul, swiglu, transpose};
 
 /// `rms_norm(x + down(silu(gate(x)) * up(x)))`, all along the positions, the mean of the norm too, as the reference has it.
 ///
@@ -43,9 +43,7 @@ pub fn from_the_left(x: Tensor<3>, gate_up: Tensor<2>, down: Tensor<2>) -> Tenso
 
 /// `weight · x` for each slot, the weight in the type of `x`.
 fn times(weight: Tensor<2>, x: Tensor<3>) -> Tensor<3> {
-    by_columns(weight.cast(x.dtype()))
-        .unsqueeze::<3>()
-        .matmul(x)
+    matmul(by_columns(weight.cast(x.dtype())).unsqueeze::<3>(), x)
 }
 
 /// The same matrix column by column in memory where its rows start at places from which no wide load can be made: those of

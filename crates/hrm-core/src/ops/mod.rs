@@ -23,6 +23,7 @@ mod kernels;
 mod linear;
 mod mix;
 mod norm;
+mod product;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod recompute;
 mod rope;
@@ -36,6 +37,7 @@ pub use embedding::embedding;
 pub use linear::linear;
 pub use mix::{laid_out_for_mixing, mix_positions};
 pub use norm::{NORM_EPSILON, add_rms_norm, rms_norm};
+pub use product::matmul;
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
 pub use token_loss::{IGNORED_LABEL, LossKind, token_cross_entropy};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use hrm_core::ComputeType;
+use hrm_core::ops::matmul;
 use serde::{Deserialize, Serialize};
 
 use super::{Backend, DeviceError, is_flex};
@@ -56,8 +57,8 @@ pub fn trials(device: &Device) -> Vec<Trial> {
     tried.into()
 }
 
-/// Whether a device computes the matrix products of f32 in TF32, as Burn's kernels for the tensor cores of NVIDIA's GPUs do.
-/// Which kernel a product gets is measured, so that another shape may have got another: products of three shapes are tried.
+/// Whether a device computes the matrix products of f32 in TF32, as Burn's kernels for the tensor cores of NVIDIA's GPUs do, and
+/// [`hrm_core::ops::matmul`] with `HRM_TF32=1`. Which kernel a product gets is measured, so that another shape may have got another: products of three shapes are tried.
 pub fn products_in_tf32(device: &Device) -> bool {
     // No other backend has the type, and each shape has its kernels compiled and measured first.
     let has_type = |device| {
@@ -80,7 +81,7 @@ fn rounds_operands(device: &Device, [m, k, n]: [usize; 3]) -> bool {
         Tensor::<2>::from_data(TensorData::new(values, shape), (device, DType::F32))
     };
     let last = f32::powi(2.0, -12);
-    let product = full([m, k], 1.0 + last).matmul(full([k, n], 1.0));
+    let product = matmul(full([m, k], 1.0 + last), full([k, n], 1.0));
     // Exact in f32: all sums are multiples of 2^-12 below 2^12.
     let expected = k as f32 * (1.0 + last);
     product.try_into_vec_as::<f32>().is_ok_and(|found| {
@@ -143,8 +144,7 @@ fn compute_error(device: &Device, compute: ComputeType) -> Result<f64, String> {
         )
         .cast(DType::from(compute.float_type()))
     };
-    let found = tensor(&a, [M, K])
-        .matmul(tensor(&b, [K, N]))
+    let found = matmul(tensor(&a, [M, K]), tensor(&b, [K, N]))
         .square()
         .add_scalar(1.0)
         .sqrt()

@@ -11,6 +11,7 @@
 mod adam_atan2;
 mod attention;
 mod norm;
+mod product;
 mod swiglu;
 
 use burn::backend::fusion::custom::TensorSpec;
@@ -21,6 +22,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{AdamAtan2Hyper, RopeTable, WIDE_LOAD};
+
+pub(super) use product::{whole_matmul, would_cut};
 
 /// The kernels as operations of Burn's CubeCL backend; their arguments are those of the functions below.
 #[backend_extension(Cube, Fusion)]
