@@ -265,19 +265,15 @@ pub(super) fn backward(
     rope: Option<&RopeTable>,
 ) -> Tensor<3> {
     let [batch, len, width] = qkv.dims();
-    let head_dim = width / (3 * num_heads);
     let dtype = qkv.dtype();
     let (slots, queries) = block([batch, len, width], num_heads);
     let mut grads = Vec::new();
     for slots in parts(batch, slots) {
         let (start, count) = slots;
         let [q, k, v] = heads_of(part_of(&qkv, 0, slots), num_heads, rope);
-        let [grad, out] =
-            [&grad, &out].map(|x| part_of(x, 0, slots).reshape([count, len, num_heads, head_dim]));
+        let [grad, along] =
+            split_grad(part_of(&grad, 0, slots), part_of(&out, 0, slots), num_heads);
         let log_sums = part_of(&log_sums, 0, (start * num_heads, count * num_heads));
-        // Of each query, the sum over the keys of weight times gradient of the weight.
-        let along = grad.clone().cast(FloatDType::F32) * out.cast(FloatDType::F32);
-        let (grad, along) = (apart(grad), apart(along.sum_dim(3)));
         let (mut of_q, mut of_k, mut of_v) = (Vec::new(), Total(None), Total(None));
         for queries in parts(len, queries) {
             let [q, grad, log_sums, along] =
@@ -293,6 +289,20 @@ pub(super) fn backward(
         grads.push(together_again(parts, num_heads, rope));
     }
     joined(grads, 0)
+}
+
+/// The gradient of an output by heads, `[B * heads, L, head_dim]`, and of each query the sum over the keys of weight times gradient of the
+/// weight, which is that of gradient times output, `[B * heads, L, 1]` in f32.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn split_grad(grad: Tensor<3>, out: Tensor<3>, num_heads: usize) -> [Tensor<3>; 2] {
+    #[cfg(feature = "cube")]
+    if super::kernels::available(&grad) {
+        return super::kernels::split_grad(grad, out, num_heads);
+    }
+    let [batch, len, width] = grad.dims();
+    let [grad, out] = [grad, out].map(|x| x.reshape([batch, len, num_heads, width / num_heads]));
+    let along = grad.clone().cast(FloatDType::F32) * out.cast(FloatDType::F32);
+    [apart(grad), apart(along.sum_dim(3))]
 }
 
 /// The gradient of the projection from those of what [`heads_of`] returned.

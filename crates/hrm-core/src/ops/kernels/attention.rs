@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::launch::*;
-use super::norm::over_cube;
+use super::norm::over_row;
 
 /// A pair of a head turned by an angle.
 #[cube]
@@ -239,7 +239,7 @@ fn of_keys<N: Size>(
     kept
 }
 
-/// A cube makes a row of `width` vectors, of which the first `keys` elements count, or all; the rows of the scores begin `pitch` vectors apart.
+/// A cube makes a group of rows of `width` vectors, of which the first `keys` elements count, or all; the rows of the scores begin `pitch` vectors apart.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn softmax_kernel<F: Float, N: Size>(
     scores: &[Vector<F, N>],
@@ -249,21 +249,18 @@ fn softmax_kernel<F: Float, N: Size>(
     #[comptime] pitch: usize,
     #[comptime] keys: Option<usize>,
     #[comptime] width: usize,
-    #[comptime] units: usize,
+    #[comptime] group: Group,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
-    if row >= log_sums.len() {
-        terminate!();
-    }
-    let unit = UNIT_POS as usize;
-    let turns = comptime!(width.div_ceil(units));
+    let (row, unit) = (row_of(group), UNIT_POS_X as usize);
+    let there = row < log_sums.len();
+    let turns = comptime!(width.div_ceil(group.units));
     let mut kept = Array::<Vector<f32, N>>::new(turns);
     let mut most = Vector::<f32, N>::new(-3.0e38f32);
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             let scaled =
                 Vector::<f32, N>::cast_from(scores[row * pitch + column]) * Vector::new(scale);
             let scaled = of_keys::<N>(scaled, -3.0e38f32, column, keys);
@@ -276,26 +273,26 @@ fn softmax_kernel<F: Float, N: Size>(
     for i in 1..N::value() {
         own = max(own, most.extract(i));
     }
-    let most = over_cube(own, units, true);
+    let most = over_row(own, group, true);
     let mut sums = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             let weight = (kept[turn] - Vector::new(most)).exp();
             kept[turn] = weight;
             sums += weight;
         }
     }
-    let sum = over_cube(sums.vector_sum(), units, false);
+    let sum = over_row(sums.vector_sum(), group, false);
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             weights[row * width + column] = Vector::cast_from(kept[turn] / Vector::new(sum));
         }
     }
-    if unit == 0 {
+    if there && unit == 0 {
         log_sums[row] = most + sum.ln();
     }
 }
@@ -331,6 +328,79 @@ fn softmax_backward_kernel<F: Float, N: Size>(
         Vector::cast_from((of_weight - Vector::new(along[row])) * weight * scale);
 }
 
+/// A cube makes a group of rows: of each head of each position, the sum of gradient times output; and moves the gradient to the heads.
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn split_grad_kernel<F: Float, N: Size>(
+    grad: &[Vector<F, N>],
+    out: &[Vector<F, N>],
+    by_heads: &mut [Vector<F, N>],
+    along: &mut [f32],
+    #[comptime] len: usize,
+    #[comptime] heads: usize,
+    #[comptime] width: usize,
+    #[comptime] group: Group,
+    #[define(F)] _dtype: ElemType,
+) {
+    let (row, unit) = (row_of(group), UNIT_POS_X as usize);
+    let there = row < along.len();
+    let head = row % heads;
+    let position = row / heads % len;
+    let to = (row / (heads * len) * heads + head) * len + position;
+    let turns = comptime!(width.div_ceil(group.units));
+    let mut products = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for turn in 0..turns {
+        let column = unit + turn * group.units;
+        if there && column < width {
+            let at = row * width + column;
+            let of_out = grad[at];
+            products += Vector::<f32, N>::cast_from(of_out) * Vector::cast_from(out[at]);
+            by_heads[to * width + column] = of_out;
+        }
+    }
+    let sum = over_row(products.vector_sum(), group, false);
+    if there && unit == 0 {
+        along[to] = sum;
+    }
+}
+
+pub(super) fn split_grad(
+    grad: CubeTensor,
+    out: CubeTensor,
+    heads: usize,
+) -> (CubeTensor, CubeTensor) {
+    let [grad, out] = [grad, out].map(into_contiguous);
+    let [_, len, width] = grad.meta.shape().dims();
+    let head_dim = width / heads;
+    let (client, dtype) = (grad.client.clone(), grad.dtype);
+    let shape = super::apart(grad.meta.shape(), heads);
+    let along = empty(&grad, super::with_one(&shape, &2), DType::F32);
+    let by_heads = empty(&grad, shape, dtype);
+    let size = vector_size(&grad, &[head_dim]);
+    let vectors = head_dim / size;
+    let (count, cube, group) = rows(&client, along.meta.num_elements(), vectors);
+    // SAFETY: a unit stays in its row, of which the others have as many as `along` has elements.
+    unsafe {
+        split_grad_kernel::launch_unchecked(
+            &client,
+            count,
+            cube,
+            address_type(&[&grad]),
+            size,
+            grad.into_buffer_arg(),
+            out.into_buffer_arg(),
+            by_heads.clone().into_buffer_arg(),
+            along.clone().into_buffer_arg(),
+            len,
+            heads,
+            vectors,
+            group,
+            elem_type(dtype),
+        );
+    }
+    (by_heads, along)
+}
+
 /// The tensor with its rows in order, and how many elements apart they begin: CUDA pads those that a product writes.
 fn in_rows(x: CubeTensor) -> (CubeTensor, usize) {
     let [_, rows, _] = x.meta.shape().dims();
@@ -356,8 +426,8 @@ pub(super) fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTenso
     );
     let size = vector_size(&scores, &[width, pitch]);
     let vectors = width / size;
-    let (count, cube, units) = rows(&client, log_sums.meta.num_elements(), vectors);
-    // SAFETY: a cube stays in its row, of which the others have as many as `log_sums` has elements.
+    let (count, cube, group) = rows(&client, log_sums.meta.num_elements(), vectors);
+    // SAFETY: a unit stays in its row, of which the others have as many as `log_sums` has elements.
     unsafe {
         softmax_kernel::launch_unchecked(
             &client,
@@ -372,7 +442,7 @@ pub(super) fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTenso
             pitch / size,
             (keys < width).then_some(keys),
             vectors,
-            units,
+            group,
             elem_type(dtype),
         );
     }

@@ -45,6 +45,13 @@ trait Kernels: Backend {
         dim: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
+    #[fusion(meta = |grad, _out, heads| along_of(grad, *heads))]
+    fn split_grad(
+        grad: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        heads: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
     #[fusion(dtype = out, shape = out)]
     fn rms_norm_backward(
         out: FloatTensor<Self>,
@@ -130,6 +137,19 @@ fn heads_of(qkv: &TensorSpec, heads: usize) -> (TensorSpec, TensorSpec, TensorSp
     (part(len), part(padded(len)), part(padded(len)))
 }
 
+/// `[B, L, D]` → `[B * heads, L, head_dim]`
+fn apart(x: &Shape, heads: usize) -> Shape {
+    let [batch, len, width] = x.dims();
+    Shape::new([batch * heads, len, width / heads])
+}
+
+/// A gradient by heads, and a value for each of its rows.
+fn along_of(grad: &TensorSpec, heads: usize) -> (TensorSpec, TensorSpec) {
+    let shape = apart(&grad.shape, heads);
+    let along = TensorSpec::new(with_one(&shape, &2), DType::F32);
+    (TensorSpec::new(shape, grad.dtype), along)
+}
+
 /// `[B * heads, L, head_dim]` → `[B, L, 3D]`
 fn together(q: &Shape, heads: &usize) -> Shape {
     let [rows, len, head_dim] = q.dims();
@@ -178,6 +198,10 @@ impl Kernels for CubeBackend {
         turn: bool,
     ) -> CubeTensor {
         attention::split_heads_backward([q, k, v], cos, sin, heads, turn)
+    }
+
+    fn split_grad(grad: CubeTensor, out: CubeTensor, heads: usize) -> (CubeTensor, CubeTensor) {
+        attention::split_grad(grad, out, heads)
     }
 
     fn softmax(scores: CubeTensor, scale: f32, keys: usize) -> (CubeTensor, CubeTensor) {
@@ -280,6 +304,15 @@ pub(super) fn split_heads_backward(
     ))
 }
 
+/// The gradient of an attention's output by heads, and of each query the sum of gradient times output, in f32.
+///
+/// # Shapes
+/// `grad`, `out` `[B, L, D]` → `[B * heads, L, head_dim]` and `[B * heads, L, 1]`
+pub(super) fn split_grad(grad: Tensor<3>, out: Tensor<3>, heads: usize) -> [Tensor<3>; 2] {
+    let (by_heads, along) = Dispatch::split_grad(grad.into_dispatch(), out.into_dispatch(), heads);
+    [by_heads, along].map(Tensor::from_dispatch)
+}
+
 /// Cosines and sines; without positions tensors that stand for them and are not read, but hold a vector.
 fn tables(x: &Tensor<3>, head_dim: usize, rope: Option<&RopeTable>) -> [Tensor<2>; 2] {
     match rope {
@@ -380,21 +413,38 @@ mod launch {
         )
     }
 
-    /// A cube for each row of so many vectors, and its units, a power of two.
+    /// What a cube holds: so many rows, and so many units for each, a power of two.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub(super) struct Group {
+        pub(super) units: usize,
+        pub(super) rows: usize,
+    }
+
+    /// The row of a unit, which may lie beyond the last.
+    #[cube]
+    pub(super) fn row_of(#[comptime] group: Group) -> usize {
+        CUBE_POS * group.rows + UNIT_POS_Y as usize
+    }
+
+    /// Cubes for rows of so many vectors: short rows share a cube, since one has room for hundreds of units.
     pub(super) fn rows(
         client: &Client,
         rows: usize,
         vectors: usize,
-    ) -> (CubeCount, CubeDim, usize) {
+    ) -> (CubeCount, CubeDim, Group) {
         let most = client
             .properties()
             .hardware
             .max_units_per_cube
             .clamp(1, 256) as usize;
         let units = 1 << vectors.clamp(1, most).ilog2();
-        let dim = CubeDim::new_1d(units as u32);
+        let group = Group {
+            units,
+            rows: most / units,
+        };
+        let dim = CubeDim::new_2d(units as u32, group.rows as u32);
         let count = cubecl::calculate_cube_count_elemwise(client, rows * units, dim);
-        (count, dim, units)
+        (count, dim, group)
     }
 }
 

@@ -6,30 +6,30 @@ use burn_cubecl::cubecl::prelude::*;
 use super::launch::*;
 use crate::ops::NORM_EPSILON;
 
-/// The sum of a value of each unit of the cube, or the largest.
+/// The sum of a value of each unit of a row, or the largest. All units of the cube come here, also those beyond the last row.
 #[cube]
-pub(super) fn over_cube(value: f32, #[comptime] units: usize, #[comptime] largest: bool) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(units);
-    let unit = UNIT_POS as usize;
-    shared[unit] = value;
+pub(super) fn over_row(value: f32, #[comptime] group: Group, #[comptime] largest: bool) -> f32 {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(group.units * group.rows));
+    let (at, place) = (UNIT_POS as usize, UNIT_POS_X as usize);
+    shared[at] = value;
     sync_cube();
     #[unroll]
-    for step in 0..comptime!(units.ilog2() as usize) {
-        let half = comptime!(units >> (step + 1));
-        if unit < half {
-            let other = shared[unit + half];
+    for step in 0..comptime!(group.units.ilog2() as usize) {
+        let half = comptime!(group.units >> (step + 1));
+        if place < half {
+            let other = shared[at + half];
             if comptime!(largest) {
-                shared[unit] = max(shared[unit], other);
+                shared[at] = max(shared[at], other);
             } else {
-                shared[unit] += other;
+                shared[at] += other;
             }
         }
         sync_cube();
     }
-    shared[0]
+    shared[at - place]
 }
 
-/// A cube makes a row of `width` vectors.
+/// A cube makes a group of rows of `width` vectors.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn norm_rows<F: Float, N: Size>(
     x: &[Vector<F, N>],
@@ -38,37 +38,34 @@ fn norm_rows<F: Float, N: Size>(
     rms: &mut [f32],
     epsilon: f32,
     #[comptime] width: usize,
-    #[comptime] units: usize,
+    #[comptime] group: Group,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
-    if row >= rms.len() {
-        terminate!();
-    }
-    let unit = UNIT_POS as usize;
-    let turns = comptime!(width.div_ceil(units));
+    let (row, unit) = (row_of(group), UNIT_POS_X as usize);
+    let there = row < rms.len();
+    let turns = comptime!(width.div_ceil(group.units));
     let mut kept = Array::<Vector<f32, N>>::new(turns);
     let mut squares = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             let at = row * width + column;
             let sum = Vector::<f32, N>::cast_from(x[at]) + Vector::cast_from(y[at]);
             kept[turn] = sum;
             squares += sum * sum;
         }
     }
-    let total = over_cube(squares.vector_sum(), units, false);
+    let total = over_row(squares.vector_sum(), group, false);
     let root = (total / f32::cast_from(width * N::value()) + epsilon).sqrt();
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             out[row * width + column] = Vector::cast_from(kept[turn] / Vector::new(root));
         }
     }
-    if unit == 0 {
+    if there && unit == 0 {
         rms[row] = root;
     }
 }
@@ -80,35 +77,32 @@ fn norm_rows_backward<F: Float, N: Size>(
     grad: &[Vector<F, N>],
     result: &mut [Vector<F, N>],
     #[comptime] width: usize,
-    #[comptime] units: usize,
+    #[comptime] group: Group,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
-    if row >= rms.len() {
-        terminate!();
-    }
-    let unit = UNIT_POS as usize;
-    let turns = comptime!(width.div_ceil(units));
+    let (row, unit) = (row_of(group), UNIT_POS_X as usize);
+    let there = row < rms.len();
+    let turns = comptime!(width.div_ceil(group.units));
     let mut outs = Array::<Vector<f32, N>>::new(turns);
     let mut grads = Array::<Vector<f32, N>>::new(turns);
     let mut products = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             let at = row * width + column;
             outs[turn] = Vector::cast_from(out[at]);
             grads[turn] = Vector::cast_from(grad[at]);
             products += outs[turn] * grads[turn];
         }
     }
-    let total = over_cube(products.vector_sum(), units, false);
+    let total = over_row(products.vector_sum(), group, false);
     let along = Vector::<f32, N>::new(total / f32::cast_from(width * N::value()));
-    let root = Vector::<f32, N>::new(rms[row]);
+    let root = Vector::<f32, N>::new(rms[select(there, row, 0)]);
     #[unroll]
     for turn in 0..turns {
-        let column = unit + turn * units;
-        if column < width {
+        let column = unit + turn * group.units;
+        if there && column < width {
             let at = row * width + column;
             result[at] = Vector::cast_from((grads[turn] - outs[turn] * along) / root);
         }
@@ -192,8 +186,8 @@ pub(super) fn forward(x: CubeTensor, y: CubeTensor, dim: usize) -> (CubeTensor, 
     if dim == 2 {
         let size = vector_size(&x, &[width]);
         let vectors = width / size;
-        let (count, cube, units) = rows(&client, rms.meta.num_elements(), vectors);
-        // SAFETY: a cube stays in its row, of which `x`, `y` and `out` have as many as `rms` has elements.
+        let (count, cube, group) = rows(&client, rms.meta.num_elements(), vectors);
+        // SAFETY: a unit stays in its row, of which `x`, `y` and `out` have as many as `rms` has elements.
         unsafe {
             norm_rows::launch_unchecked(
                 &client,
@@ -207,7 +201,7 @@ pub(super) fn forward(x: CubeTensor, y: CubeTensor, dim: usize) -> (CubeTensor, 
                 rms.clone().into_buffer_arg(),
                 epsilon,
                 vectors,
-                units,
+                group,
                 elem_type(dtype),
             );
         }
@@ -250,8 +244,8 @@ pub(super) fn backward(
     if dim == 2 {
         let size = vector_size(&out, &[width]);
         let vectors = width / size;
-        let (count, cube, units) = rows(&client, rms.meta.num_elements(), vectors);
-        // SAFETY: a cube stays in its row, of which the others have as many as `rms` has elements.
+        let (count, cube, group) = rows(&client, rms.meta.num_elements(), vectors);
+        // SAFETY: a unit stays in its row, of which the others have as many as `rms` has elements.
         unsafe {
             norm_rows_backward::launch_unchecked(
                 &client,
@@ -264,7 +258,7 @@ pub(super) fn backward(
                 grad.into_buffer_arg(),
                 result.clone().into_buffer_arg(),
                 vectors,
-                units,
+                group,
                 elem_type(dtype),
             );
         }
