@@ -1,7 +1,7 @@
 //! Files that a command writes: whole or not at all, and over nothing without `--force`.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,10 +25,17 @@ pub(crate) fn check_free(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a file that can't be written: one that is there, a folder, one in a folder that isn't there. `-` is stdout.
+/// Refuses a file that can't be written: one that is there, a folder, one in a folder that isn't there. `-` is stdout, and what is
+/// written to a device or a pipe replaces nothing.
 pub(crate) fn check_file(path: &Path, force: bool) -> Result<()> {
-    if path == Path::new("-") {
+    if path == Path::new("-") || is_stream(path) {
         return Ok(());
+    }
+    if path.is_symlink() && !path.exists() {
+        bail!(
+            "{} is a link to nothing; expected the name of a file",
+            path.display()
+        );
     }
     if path.is_dir() || path.file_name().is_none() {
         bail!(
@@ -79,6 +86,19 @@ pub(crate) fn check_over_run(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a path is neither file nor folder: a device, a pipe, a socket.
+fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// What a link stands for, so that it is this that is written anew and not the link.
+fn behind_link(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+        false => path.to_owned(),
+    }
+}
+
 /// Writes a file: to a temporary name beside it, flushed to the disk, then renamed. `-` is stdout.
 pub(crate) fn write_file(
     path: &Path,
@@ -93,14 +113,23 @@ pub(crate) fn write_file(
         return Ok(out.flush()?);
     }
     check_file(path, force)?;
-    let temporary = temporary(path, "tmp");
+    if is_stream(path) {
+        let written = (|| -> Result<()> {
+            let mut out = BufWriter::new(OpenOptions::new().write(true).open(path)?);
+            write(&mut out)?;
+            Ok(out.flush()?)
+        })();
+        return written.with_context(|| format!("cannot write {}", path.display()));
+    }
+    let target = behind_link(path);
+    let temporary = temporary(&target, "tmp");
     let written = (|| -> Result<()> {
         let mut out = BufWriter::new(File::create(&temporary)?);
         write(&mut out)?;
         out.into_inner()
             .map_err(|error| error.into_error())?
             .sync_all()?;
-        fs::rename(&temporary, path)?;
+        fs::rename(&temporary, &target)?;
         Ok(())
     })();
     if written.is_err() {
@@ -110,7 +139,7 @@ pub(crate) fn write_file(
 }
 
 /// Writes a folder: under a temporary name beside it, then renamed. With `force` an old one that holds `mark` gives way at
-/// the last moment.
+/// the last moment; what else lies in it stays.
 pub(crate) fn write_folder(
     path: &Path,
     force: bool,
@@ -118,6 +147,7 @@ pub(crate) fn write_folder(
     write: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     check_folder(path, force, mark)?;
+    let path = &behind_link(path);
     let (temporary, old) = (temporary(path, "tmp"), temporary(path, "old"));
     let written = (|| -> Result<()> {
         fs::create_dir_all(&temporary)
@@ -137,9 +167,40 @@ pub(crate) fn write_folder(
             let _ = fs::rename(&old, path);
         }
     } else {
+        keep_others(&old, path)?;
         let _ = fs::remove_dir_all(&old);
     }
     written
+}
+
+/// What no command has written moves from an old folder to the new one.
+fn keep_others(old: &Path, new: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(old) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let from = entry?.path();
+        let to = new.join(from.file_name().unwrap_or_default());
+        if to.symlink_metadata().is_ok() || is_ours(&from) {
+            continue;
+        }
+        fs::rename(&from, &to)
+            .with_context(|| format!("cannot move {} to {}", from.display(), new.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether an entry is a part of a data set or of a run, which goes with it: a new one may have no such part.
+fn is_ours(path: &Path) -> bool {
+    const NAMES: [&str; 5] = [
+        "identifiers.json",
+        "hrm.json",
+        "metrics.jsonl",
+        "best.safetensors",
+        ".lock",
+    ];
+    let is_named = |name: &&str| path.file_name().is_some_and(|found| found == *name);
+    NAMES.iter().any(|name| is_named(name)) || path.join("dataset.json").is_file()
 }
 
 /// A hidden name beside `path`.
@@ -220,6 +281,58 @@ mod tests {
         assert!(refused.to_string().contains("holds no y"), "{refused}");
         assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_others_put_into_a_folder_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set");
+        write_folder(&path, false, "x", |at| {
+            fs::create_dir(at.join("test"))?;
+            fs::write(at.join("test/dataset.json"), "old")?;
+            Ok(fs::write(at.join("x"), "old")?)
+        })
+        .unwrap();
+        fs::create_dir_all(path.join("run/checkpoints")).unwrap();
+        fs::write(path.join("run/config.json"), "mine").unwrap();
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        write_folder(&path, true, "x", |at| Ok(fs::write(at.join("x"), "new")?)).unwrap();
+        let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
+        assert_eq!(
+            [read("x"), read("run/config.json"), read("notes.txt")],
+            ["new", "mine", "mine"]
+        );
+        // A split that the new set lacks is none of it.
+        assert!(!path.join("test").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_links_and_devices_devices() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let put = |text: &'static str| {
+            move |out: &mut dyn Write| -> Result<()> { Ok(out.write_all(text.as_bytes())?) }
+        };
+        fs::write(at("target"), "old").unwrap();
+        symlink("target", at("link")).unwrap();
+        write_file(&at("link"), true, put("new")).unwrap();
+        assert!(at("link").is_symlink());
+        assert_eq!(fs::read(at("target")).unwrap(), b"new");
+        symlink("nowhere", at("dangling")).unwrap();
+        let refused = write_file(&at("dangling"), true, put("new")).unwrap_err();
+        assert!(refused.to_string().contains("is a link to nothing"));
+        symlink("/dev/null", at("null")).unwrap();
+        write_file(&at("null"), true, put("new")).unwrap();
+        assert!(is_stream(&at("null")));
+
+        let write = |at: &Path| Ok(fs::write(at.join("x"), "x")?);
+        write_folder(&at("set"), false, "x", write).unwrap();
+        symlink("set", at("linked")).unwrap();
+        write_folder(&at("linked"), true, "x", write).unwrap();
+        assert!(at("linked").is_symlink() && !at("set").is_symlink());
     }
 
     #[test]

@@ -515,8 +515,10 @@ fn ctrl_c_writes_a_checkpoint_and_says_how_to_resume() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+    // `timeout` does so: one signal to the program, one to its group.
+    let id = child.id();
+    let killed = std::process::Command::new("sh")
+        .args(["-c", &format!("kill -INT {id} && kill -INT {id}")])
         .status()
         .unwrap();
     assert!(killed.success());

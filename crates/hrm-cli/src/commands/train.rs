@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args as Arguments, ValueEnum};
@@ -646,15 +646,22 @@ fn summary(step: &Step) -> String {
     }
 }
 
+/// Two signals so close are one: `timeout` sends its own to the program and then to all of its group.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
+
 /// The first Ctrl-C asks the training to stop after the step, the second ends the program.
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+    let mut first: Option<Instant> = None;
+    ctrlc::set_handler(move || match first {
+        None => {
+            first = Some(Instant::now());
+            flag.store(true, Ordering::Relaxed);
+            eprintln!("\nstopping after this step; once more to stop at once");
         }
-        eprintln!("\nstopping after this step; once more to stop at once");
+        Some(first) if first.elapsed() < ONE_SIGNAL => {}
+        Some(_) => std::process::exit(130),
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(stop)
