@@ -64,12 +64,11 @@ impl MazeAugmenter {
     ) {
         let (height, width) = (self.height, self.width);
         symmetry.apply_into(example.0, height, width, inputs);
-        let relabelled =
-            self.augmentation == MazeAugmentation::Relabel && symmetry != Dihedral::Identity && {
-                let (height, width) = symmetry.shape(height, width);
-                let path = self.search.label_into(inputs, height, width, labels);
-                path.is_some()
-            };
+        let relabelled = self.augmentation == MazeAugmentation::Relabel && {
+            let (height, width) = symmetry.shape(height, width);
+            let path = self.search.label_into(inputs, height, width, labels);
+            path.is_some()
+        };
         if !relabelled {
             symmetry.apply_into(example.1, height, width, labels);
         }
