@@ -73,6 +73,19 @@ fn augmentations_vote_and_a_submission_is_written() {
         ran.stdout
     );
     assert!(ran.stdout.contains("(HRM's rule)") && ran.stdout.contains("(TRM's rule)"));
+
+    // Examples that were moved on the canvas are evaluated, but can't vote.
+    words(
+        dir,
+        "data build arc --input tasks --num-aug 2 --materialize --seed 1 --out moved",
+    )
+    .ok();
+    let eval = "eval --checkpoint run --data moved --split train --segments 1";
+    let ran = words(dir, &format!("{eval} --json")).ok();
+    assert!(ran.stderr.contains("without votes: "), "{}", ran.stderr);
+    let found = &ran.objects()[0];
+    assert!(found["puzzles"].as_u64() > Some(0) && found["votes"].is_null());
+    words(dir, &format!("{eval} --submission moved.json")).refused(&["(0, 0)"]);
 }
 
 #[test]

@@ -167,9 +167,15 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     let bar = console.bar(asked.total as u64, "puzzles");
     let reasoner = args.think.reasoner(&loaded, HaltRule::Fixed, false)?;
-    let mut ballot = match is_arc {
-        true => Some(ballot::Ballot::new(&asked)?),
-        false => None,
+    let mut ballot = match is_arc.then(|| ballot::Ballot::new(&asked)) {
+        None => None,
+        Some(Ok(ballot)) => Some(ballot),
+        // Examples that were moved on the canvas are no tests that a vote could be cast for.
+        Some(Err(error)) if !args.ballot.is_wanted() => {
+            console.note(format_args!("without votes: {error:#}"));
+            None
+        }
+        Some(Err(error)) => return Err(error),
     };
     let start = Instant::now();
     let judged = judge(&reasoner, &asked, args.think.min_confidence, |answer| {
