@@ -224,7 +224,8 @@ impl Trainer {
             data: self.sampler().set().fingerprint(),
             task: self.sampler().set().info().task,
             progress: state.progress.clone(),
-            compact: false,
+            // As after an `unpack`, until the next step.
+            compact: state.step > 0 && state.carry.is_none(),
         };
         Ok(Snapshot { info, tensors })
     }

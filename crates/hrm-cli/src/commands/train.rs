@@ -532,7 +532,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
         );
     }
     let mut watchers = watch.open(&run, console)?;
-    let mut said = Ok(());
+    let (mut said, mut unwritten) = (Ok(()), false);
     let trained = run.train_with(|event| {
         let heard = match event {
             RunEvent::Step(report) => {
@@ -561,6 +561,13 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
                 let line = FaultLine { step, fault };
                 watchers.aside(|| console.problem(line.describe()));
                 watchers.back_to(step).and_then(|()| console.event(&line))
+            }
+            RunEvent::Unwritten { step, reason } => {
+                unwritten = true;
+                watchers.aside(|| {
+                    console.problem(format_args!("step {step}: {reason}; it is not written"));
+                });
+                Ok(())
             }
             _ => Ok(()),
         };
@@ -627,9 +634,11 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     if finished {
         Ok(Outcome::Done)
     } else {
-        console.note(format_args!(
-            "a checkpoint is written; go on with: hrm train --resume {dir}"
-        ));
+        let kept = match unwritten {
+            true => "the last checkpoint is whole",
+            false => "a checkpoint is written",
+        };
+        console.note(format_args!("{kept}; go on with: hrm train --resume {dir}"));
         Ok(Outcome::Negative)
     }
 }

@@ -43,7 +43,7 @@ use writer::Writer;
 pub enum Outcome {
     /// All steps are made.
     Finished,
-    /// The caller asked to stop; a checkpoint was written.
+    /// The caller asked to stop; a checkpoint was written, where no [`RunEvent::Unwritten`] says otherwise.
     Interrupted,
     /// The evaluations have not improved for as many times as the configuration has patience.
     StoppedEarly,
@@ -71,6 +71,14 @@ pub enum RunEvent<'a> {
         /// What was wrong, and what is done about it.
         fault: &'a Fault,
     },
+    /// The caller asked to stop, and the state is not one to keep: the last checkpoint is that of an earlier step, from which
+    /// whoever goes on meets the fault again.
+    Unwritten {
+        /// Optimizer steps made.
+        step: u64,
+        /// What is wrong.
+        reason: &'a str,
+    },
 }
 
 /// A training run in a folder.
@@ -86,7 +94,7 @@ pub struct Run {
     /// Puzzles of an evaluation at most, in the evaluations of the run so far.
     eval_puzzles: usize,
     /// Step of the last checkpoint that was written or is being written.
-    saved: u64,
+    saved: Option<u64>,
     writer: Writer,
     /// Held while the run lives; the system lets go of it when the process ends, however it ends.
     _lock: File,
@@ -175,7 +183,7 @@ impl Run {
             record: None,
             held_out: None,
             eval_puzzles: trainer.config().eval_puzzles,
-            saved: trainer.state().step,
+            saved: Some(trainer.state().step),
             trainer,
             writer: Writer::default(),
             _lock: lock,
@@ -369,6 +377,10 @@ impl Run {
         self.begin()?;
         let made = self.make_steps(&mut on_event);
         let written = self.writer.wait();
+        if made.is_err() || written.is_err() {
+            // It may be a checkpoint that was not written: whoever trains on writes it.
+            self.saved = None;
+        }
         let outcome = made?;
         written?;
         Ok(outcome)
@@ -400,11 +412,13 @@ impl Run {
             };
         }
         let step = self.trainer.state().step;
-        if self.saved != step {
+        if self.saved != Some(step) {
             let snapshot = self.trainer.snapshot()?;
             match self.fault_before_writing(&snapshot)? {
-                // Nothing of this step is kept; whoever goes on meets the fault again.
-                Some(_) => {}
+                Some(reason) => {
+                    let reason = &reason;
+                    on_event(RunEvent::Unwritten { step, reason });
+                }
                 None => self.write(snapshot, true, false)?,
             }
         }
@@ -534,7 +548,8 @@ impl Run {
         if is_best {
             progress.best = Some(this);
             progress.since_best = 0;
-        } else {
+        } else if progress.best.is_some_and(|best| step > best.step) {
+            // One from before the best, made again after a fault, tells nothing of what came after it.
             progress.since_best += 1;
         }
         is_best
@@ -592,7 +607,7 @@ impl Run {
             last.rate = fault.rate;
         }
         remove_after(&self.dir, step)?;
-        self.saved = step;
+        self.saved = Some(step);
         let mut journal = Journal::open(&self.dir, step, &remembered)?;
         journal.write(&MetricsLine::Fault {
             step,
@@ -646,7 +661,7 @@ impl Run {
             Ok(())
         })?;
         if save {
-            self.saved = step;
+            self.saved = Some(step);
         }
         Ok(())
     }

@@ -748,3 +748,79 @@ fn a_packed_run_is_not_taken_for_a_run() {
     drop(Run::start_over(at("run"), &file, trainer()).unwrap());
     assert!(part.exists());
 }
+
+#[test]
+fn evaluations_from_before_the_best_cost_no_patience() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = start(dir.path(), &run_file(), None);
+    let found = |exact| Evaluation {
+        exact,
+        puzzles: 12,
+        ..Evaluation::default()
+    };
+    assert!(run.note(4, &found(3)));
+    assert!(run.note(9, &found(5)));
+    // Back to an earlier checkpoint: what is made again lies below the best as it did before.
+    for step in [4, 7, 9] {
+        assert!(!run.note(step, &found(3)));
+        assert_eq!(run.trainer.state().progress.since_best, 0);
+    }
+    assert!(!run.note(12, &found(3)));
+    assert_eq!(run.trainer.state().progress.since_best, 1);
+}
+
+#[test]
+fn an_interrupt_of_a_spoilt_state_says_that_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    // No report, and no checkpoint but the first, before the interrupt.
+    file.config.checkpoint_every = 12;
+    file.config.log_every = 12;
+    let mut run = start(dir.path(), &file, Some(|batches| batches == 4));
+    let mut unwritten = Vec::new();
+    let outcome = run.train_with(|event| match event {
+        RunEvent::Step(report) => report.step < 6,
+        RunEvent::Unwritten { step, reason } => {
+            unwritten.push((step, reason.to_owned()));
+            true
+        }
+        _ => true,
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Interrupted);
+    assert_eq!(unwritten.len(), 1);
+    assert_eq!(unwritten[0].0, 6);
+    assert!(unwritten[0].1.contains("not finite"), "{}", unwritten[0].1);
+    assert_eq!(list_checkpoints(dir.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_last_checkpoint_that_could_not_be_written_is_written_when_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.config.steps = 3;
+    let mut run = start(dir.path(), &file, None);
+    // A folder in the place of the file.
+    let last = checkpoint_path(dir.path(), 3);
+    fs::create_dir_all(last.join("in the way")).unwrap();
+    assert!(run.train(|_| true).is_err());
+    fs::remove_dir_all(&last).unwrap();
+    assert_eq!(run.train(|_| true).unwrap(), Outcome::Finished);
+    assert_eq!(Checkpoint::read(&last).unwrap().info().step, 3);
+}
+
+#[test]
+fn a_run_that_goes_on_from_a_packed_one_can_be_saved_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let mut run = start(&at("run"), &run_file(), None);
+    run.train(|report| report.step < 5).unwrap();
+    drop(run);
+    Run::pack(at("run"), at("packed"), 100_000).unwrap();
+    Run::unpack(at("packed"), at("unpacked")).unwrap();
+    let resume = |checkpoint| Trainer::resume(checkpoint, puzzles(1), &Device::flex()).unwrap();
+    let trainer = resume(Checkpoint::latest(&at("unpacked")).unwrap());
+    trainer.save(at("saved")).unwrap();
+    let mut again = resume(Checkpoint::read(at("saved")).unwrap());
+    assert_eq!(again.state().step, 5);
+    again.step().unwrap();
+}
