@@ -78,7 +78,7 @@ impl Votes {
     }
 
     /// Counts a prediction, `[900]` tokens, for the puzzle with this id and these inputs, `[900]` tokens with the
-    /// grid at (0, 0). `q_halt` is a logit. A prediction without a grid casts no vote.
+    /// grid at (0, 0). `q_halt` is a logit. A prediction without a grid casts no vote; says whether it has cast one.
     ///
     /// # Errors
     /// [`DataError::ArcVote`] if the id is none of `names` or the inputs are no test of its task.
@@ -92,7 +92,7 @@ impl Votes {
         inputs: &[u8],
         prediction: &[u8],
         q_halt: f32,
-    ) -> Result<(), DataError> {
+    ) -> Result<bool, DataError> {
         let (task, augmentation) =
             names
                 .arc_puzzle(puzzle_id)
@@ -119,7 +119,7 @@ impl Votes {
         inputs: &[u8],
         prediction: &[u8],
         q_halt: f32,
-    ) -> Result<(), DataError> {
+    ) -> Result<bool, DataError> {
         let (task, augmentation) = ArcAugmentation::parse_name(name, style)?;
         self.cast_for(task, &augmentation, inputs, prediction, q_halt)
     }
@@ -131,7 +131,7 @@ impl Votes {
         inputs: &[u8],
         prediction: &[u8],
         q_halt: f32,
-    ) -> Result<(), DataError> {
+    ) -> Result<bool, DataError> {
         let error = |expected, found: String| DataError::ArcVote {
             task: task.to_owned(),
             expected,
@@ -156,7 +156,7 @@ impl Votes {
             }
         }
         if known {
-            Ok(())
+            Ok(answer.is_some())
         } else {
             Err(error("the input of a test", input.to_string()))
         }
