@@ -2,12 +2,13 @@
 
 mod torch_file;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor as BurnTensor, TensorData};
 use hrm_core::store::{
     ConfigHints, ImportOptions, ImportWarning, StoreError, TensorFile, export, export_bytes,
-    import, inspect,
+    export_with, import, inspect,
 };
 use hrm_core::{
     ComputeType, GradientSpan, HaltHead, Hrm, HrmConfig, Levels, MixerKind, PositionKind,
@@ -270,6 +271,9 @@ fn an_export_is_written_to_a_file_whole() {
         dir.join("model.safetensors"),
         model(&small(HrmConfig::hrm(SIZES))),
     );
+    // A user's file of the name that a file in the making might have.
+    let other = dir.join("model.safetensors.tmp");
+    std::fs::write(&other, "mine").unwrap();
     export(&model, 16, &path).unwrap();
     let imported = import(
         &TensorFile::open(&path).unwrap(),
@@ -280,12 +284,27 @@ fn an_export_is_written_to_a_file_whole() {
     assert_eq!(bits(&imported.model), bits(&model));
     let err = export(&model, 16, dir.join("missing/model.safetensors")).unwrap_err();
     assert!(matches!(err, StoreError::Write { .. }));
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine");
     assert_eq!(
         std::fs::read_dir(&dir).unwrap().count(),
-        1,
+        2,
         "nothing is left behind"
     );
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn an_export_takes_more_metadata_but_not_for_its_own() {
+    let path = std::env::temp_dir().join(format!("hrm-export-with-{}", std::process::id()));
+    let model = model(&small(HrmConfig::hrm(SIZES)));
+    let more = [("about", "x"), ("max_segments", "99")];
+    let more = BTreeMap::from(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    export_with(&model, 16, &more, &path).unwrap();
+    let file = TensorFile::open(&path).unwrap();
+    assert_eq!(file.metadata()["about"], "x");
+    let (_, max_segments) = inspect(&file, &ImportOptions::default()).unwrap();
+    assert_eq!(max_segments, 16);
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The weights of a model as a safetensors file that the reference programs can load.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::FloatDType;
 
@@ -20,7 +21,8 @@ use crate::model::Hrm;
 /// If the tensors can't be serialized.
 pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    write(model, max_segments, &mut bytes).map_err(|err| failed(Path::new("export"), err))?;
+    write(model, max_segments, &BTreeMap::new(), &mut bytes)
+        .map_err(|err| failed(Path::new("export"), err))?;
     Ok(bytes)
 }
 
@@ -29,13 +31,29 @@ pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreEr
 /// # Errors
 /// If the file can't be written.
 pub fn export(model: &Hrm, max_segments: usize, path: impl AsRef<Path>) -> Result<(), StoreError> {
+    export_with(model, max_segments, &BTreeMap::new(), path)
+}
+
+/// As [`export`], with more metadata, such as what the model was trained on. The keys of the configuration are ours: under
+/// them `more` is not written.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn export_with(
+    model: &Hrm,
+    max_segments: usize,
+    more: &BTreeMap<String, String>,
+    path: impl AsRef<Path>,
+) -> Result<(), StoreError> {
     let path = path.as_ref();
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
+    // Hidden and of this process alone: no user's file has the name.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or(path.as_os_str()));
+    name.push(format!(".tmp-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
     let written = || {
         let mut file = BufWriter::new(File::create(&temporary)?);
-        write(model, max_segments, &mut file)?;
+        write(model, max_segments, more, &mut file)?;
         let file = file.into_inner().map_err(|err| err.into_error())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
@@ -55,11 +73,17 @@ fn failed(path: &Path, source: io::Error) -> StoreError {
 
 /// Writes the file: the length of the header, the header, the values one tensor after the other. (The crate `safetensors` puts
 /// the metadata in an order that differs from run to run.)
-fn write(model: &Hrm, max_segments: usize, out: &mut impl Write) -> io::Result<()> {
+fn write(
+    model: &Hrm,
+    max_segments: usize,
+    more: &BTreeMap<String, String>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut weights = model.weights();
     weights.sort_by(|a, b| a.name.cmp(&b.name));
-    let metadata = serde_json::to_value(metadata(model.config(), max_segments)?)?;
-    let mut header = BTreeMap::from([("__metadata__".to_owned(), metadata)]);
+    let mut metadata = more.clone();
+    metadata.extend(own_metadata(model.config(), max_segments)?);
+    let mut header = BTreeMap::from([("__metadata__".to_owned(), serde_json::to_value(metadata)?)]);
     let mut end = 0;
     for weight in &weights {
         let start = end;
@@ -88,14 +112,15 @@ fn write(model: &Hrm, max_segments: usize, out: &mut impl Write) -> io::Result<(
     Ok(())
 }
 
-fn metadata(config: &HrmConfig, max_segments: usize) -> io::Result<BTreeMap<&'static str, String>> {
+fn own_metadata(config: &HrmConfig, max_segments: usize) -> io::Result<[(String, String); 4]> {
     let official = official(config, max_segments);
-    Ok(BTreeMap::from([
+    Ok([
         ("format", "pt".to_owned()),
         (CONFIG_KEY, serde_json::to_string(config)?),
         (MAX_SEGMENTS_KEY, max_segments.to_string()),
         (OFFICIAL_CONFIG_KEY, serde_json::to_string(&official)?),
-    ]))
+    ]
+    .map(|(key, value)| (key.to_owned(), value)))
 }
 
 /// The configuration in the words of the reference programs.
