@@ -422,7 +422,7 @@ fn no_error_says_its_cause_twice() {
     };
     refused(
         "import w.safetensors --heads 7 --out new",
-        &["w.safetensors: ", "`num_heads` = 7"],
+        &["w.safetensors: ", "num_heads is 2 by the file's metadata, given 7"],
     );
     refused(
         "import w.safetensors --max-segments 0 --out new",

@@ -308,6 +308,60 @@ fn an_export_takes_more_metadata_but_not_for_its_own() {
 }
 
 #[test]
+fn what_the_metadata_of_a_file_tell_is_not_told_differently() {
+    for config in variants() {
+        let bytes = export_bytes(&model(&config), 12).unwrap();
+        let file = TensorFile::from_bytes(bytes, "export").unwrap();
+        let found = |hints| {
+            let options = ImportOptions {
+                hints,
+                ..ImportOptions::default()
+            };
+            inspect(&file, &options)
+        };
+        let (heads, cycles) = (config.num_heads, config.h_cycles);
+        let message = found(ConfigHints {
+            num_heads: Some(2 * heads),
+            h_cycles: Some(cycles + 1),
+            ..ConfigHints::default()
+        });
+        let message = message.unwrap_err().to_string();
+        for part in [
+            format!(
+                "num_heads is {heads} by the file's metadata, given {}",
+                2 * heads
+            ),
+            format!(
+                "h_cycles is {cycles} by the file's metadata, given {}",
+                cycles + 1
+            ),
+        ] {
+            assert!(message.contains(&part), "{message}");
+        }
+        // The same in other words, and what is a matter of choice.
+        let same = ConfigHints {
+            puzzle_positions: config.puzzle_embedding.map(|_| config.puzzle_len()),
+            max_segments: Some(9),
+            compute: Some(ComputeType::Bf16),
+            ..ConfigHints::from_config(&config, None)
+        };
+        let (given, max_segments) = found(same).unwrap();
+        assert_eq!(max_segments, 9);
+        assert_eq!(given.compute, ComputeType::Bf16);
+        assert_eq!(given.puzzle_len(), config.puzzle_len());
+        // A recipe counts only where the file tells nothing.
+        let options = ImportOptions {
+            defaults: ConfigHints {
+                num_heads: Some(2 * heads),
+                ..ConfigHints::default()
+            },
+            ..ImportOptions::default()
+        };
+        assert_eq!(inspect(&file, &options).unwrap().0, config);
+    }
+}
+
+#[test]
 fn torch_checkpoints_of_every_variant_and_prefix_are_imported() {
     for (config, prefix) in variants().into_iter().zip([
         "",

@@ -145,15 +145,15 @@ pub enum StoreError {
         /// Names of the fields.
         fields: Vec<&'static str>,
     },
-    /// The options say something else than the shapes.
+    /// The options say something else than the shapes, or than the file's metadata.
     #[error(
-        "{file}: the configuration given isn't that of the tensors{}",
+        "{file}: the configuration given isn't that of the file{}",
         list("contradictions", contradictions)
     )]
     Contradiction {
         /// The file.
         file: String,
-        /// Each with what was given and what the tensors say.
+        /// Each with what was given and what the file says.
         contradictions: Vec<String>,
     },
     /// The puzzle table can't be changed as asked.

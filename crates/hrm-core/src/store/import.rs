@@ -28,8 +28,12 @@ const TABLE: &str = "puzzle_emb.weights";
 /// How to import.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// What the shapes don't tell. It counts before what the file itself says.
+    /// What the shapes don't tell. Where the file's metadata tell it too, both must say the same: other heads or cycles than
+    /// those of the training make another model of the weights. `max_segments`, `gradient` and `compute` may differ, and
+    /// count before the file's: the first only bounds how long the model thinks, the others are a choice of who trains.
     pub hints: ConfigHints,
+    /// What counts where neither `hints` nor the file tell: of a recipe, say.
+    pub defaults: ConfigHints,
     /// What becomes of the puzzle table.
     pub puzzle_ids: PuzzleIds,
     /// Only tensors whose names begin so are looked at, and the beginning is cut off: `weights/` for the start of a
@@ -102,7 +106,7 @@ pub struct Imported {
 ///
 /// # Errors
 /// If tensors are missing, unknown or misshapen, with all their names; if something is told by nobody, or is told
-/// differently by the options and the shapes; if the table can't be changed as asked; if the file can't be read.
+/// differently by the options and the file; if the table can't be changed as asked; if the file can't be read.
 pub fn import(
     file: &TensorFile,
     options: &ImportOptions,
@@ -140,8 +144,12 @@ impl Plan {
         let tensors = by_short_name(file, &options.within)?;
         let architecture = check_tensors(&tensors, label)?;
         let mut warnings = Vec::new();
-        let hints = options.hints.clone().or(metadata_hints(file)?);
-        let (mut config, max_segments) = configure(&architecture, &hints, label, &mut warnings)?;
+        let told = metadata_hints(file)?;
+        let least = architecture.least_positions();
+        let contradictions = contradictions(&options.hints, &told, least);
+        let hints = options.hints.clone().or(told).or(options.defaults.clone());
+        let (mut config, max_segments) =
+            configure(&architecture, &hints, contradictions, label, &mut warnings)?;
         let rows = architecture.puzzle_table.map(|(rows, _)| rows);
         let count = options.puzzle_ids.count(rows);
         config.num_puzzle_ids = count.map_err(|reason| StoreError::PuzzleIds {
@@ -390,10 +398,40 @@ fn metadata_hints(file: &TensorFile) -> Result<ConfigHints, StoreError> {
         })
 }
 
+/// What is given differently from what the file's metadata tell, but for what is a matter of choice. `least` is how many
+/// puzzle positions 0 stands for.
+fn contradictions(given: &ConfigHints, told: &ConfigHints, least: usize) -> Vec<String> {
+    fn differ<T: PartialEq + fmt::Debug>(
+        what: &str,
+        given: Option<T>,
+        told: Option<T>,
+    ) -> Option<String> {
+        let (given, told) = (given?, told?);
+        (given != told)
+            .then(|| format!("{what} is {told:?} by the file's metadata, given {given:?}"))
+    }
+    let positions = |hints: &ConfigHints| match hints.puzzle_positions {
+        Some(0) => Some(least),
+        positions => positions,
+    };
+    let found = [
+        differ("seq_len", given.seq_len, told.seq_len),
+        differ("num_heads", given.num_heads, told.num_heads),
+        differ("h_cycles", given.h_cycles, told.h_cycles),
+        differ("l_cycles", given.l_cycles, told.l_cycles),
+        differ("puzzle_positions", positions(given), positions(told)),
+        differ("position", given.position, told.position),
+        differ("halt_head", given.halt_head, told.halt_head),
+        differ("expansion", given.expansion, told.expansion),
+    ];
+    found.into_iter().flatten().collect()
+}
+
 /// Joins what the shapes and the hints say.
 fn configure(
     found: &Architecture,
     hints: &ConfigHints,
+    mut contradictions: Vec<String>,
     label: &str,
     warnings: &mut Vec<ImportWarning>,
 ) -> Result<(HrmConfig, usize), StoreError> {
@@ -403,7 +441,6 @@ fn configure(
     } else {
         MixerKind::Attention
     };
-    let mut contradictions = Vec::new();
     let mut compare = |what: &str, given: Option<usize>, told: usize| {
         if let Some(given) = given
             && given != told
@@ -440,7 +477,7 @@ fn configure(
     }
 
     let shared = found.h_layers == 0;
-    let least = dim.map_or(0, |dim| dim.div_ceil(d.max(1)));
+    let least = found.least_positions();
     let given = hints
         .puzzle_positions
         .map(|positions| if positions == 0 { least } else { positions });

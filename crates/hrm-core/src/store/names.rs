@@ -71,6 +71,12 @@ impl Architecture {
         self.learned.or(self.mlp_t.map(|(len, _)| len))
     }
 
+    /// As few puzzle positions as hold a row of the table.
+    pub fn least_positions(&self) -> usize {
+        let row = self.puzzle_table.map_or(0, |(_, dim)| dim);
+        row.div_ceil(self.hidden_size.max(1))
+    }
+
     /// Every tensor that a model of these sizes has.
     pub fn tensors(&self) -> BTreeMap<String, Vec<usize>> {
         let (d, v) = (self.hidden_size, self.vocab_size);
