@@ -2,10 +2,11 @@
 
 mod program;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hrm::core::store::{ImportOptions, TensorFile, export, import};
+use hrm::core::store::{ImportOptions, TensorFile, export, export_with, import};
 use hrm::prelude::*;
 use program::{Ran, Workshop, hrm, words};
 use serde_json::Value;
@@ -255,6 +256,76 @@ fn an_import_of_an_export_is_the_same_model() {
 }
 
 #[test]
+fn an_export_takes_its_task_and_its_recipe_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let run = |line: &str| words(dir, line);
+    // By its sizes a maze of 4 x 4 might be a Sudoku as well.
+    run("data maze generate --size 4 --min-path 4 --count 12 --seed 1 --out mazes.csv").ok();
+    run("data build maze --input mazes.csv --test-count 4 --out data").ok();
+    run(&format!(
+        "train --preset trm-small --data data --out run --steps 2 --seed 1 --set optimizer.lr=0.003 {}",
+        program::TINY
+    ))
+    .ok();
+    run("export run --out model.safetensors").ok();
+    let text = run("import model.safetensors --out imported").ok().stdout;
+    assert!(text.trim_end().ends_with("; recipe trm-small"), "{text}");
+    let solve = |checkpoint: &str| {
+        let line = format!("solve --checkpoint {checkpoint} --file mazes.csv --json");
+        let ran = run(&line);
+        assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+        let objects = ran.objects();
+        let answer = |object: &Value| object["answer"].clone();
+        objects.iter().map(answer).collect::<Vec<_>>()
+    };
+    let answers = solve("run");
+    assert!(answers.len() >= 12);
+    assert_eq!(solve("imported"), answers);
+    // A training goes on as the run did.
+    let file = |dir: &Path| RunFile::read(dir).unwrap();
+    let (ours, theirs) = (file(&dir.join("run")), file(&dir.join("imported")));
+    assert_eq!((ours.preset, ours.config), (theirs.preset, theirs.config));
+    assert_eq!(theirs.data, PathBuf::new());
+
+    // A checkpoint alone says as much, but for the name of the recipe.
+    let checkpoint = "run/checkpoints/step-000000002.safetensors";
+    fs::copy(dir.join(checkpoint), dir.join("alone.safetensors")).unwrap();
+    run("export alone.safetensors --out without.safetensors").ok();
+    let said = run("import without.safetensors --out without --json").ok();
+    assert_eq!(said.objects()[0]["preset"], Value::Null);
+    assert_eq!(solve("without"), answers);
+    run(&format!("export {checkpoint} --out file.safetensors")).ok();
+    let whole = |name: &str| fs::read(dir.join(name)).unwrap();
+    assert!(whole("file.safetensors") == whole("model.safetensors"));
+
+    // What is named counts before the file's own.
+    let said = run("import model.safetensors --preset trm-sudoku --out named --json").ok();
+    let said = said.objects();
+    assert_eq!(said[0]["preset"], "trm-sudoku");
+    assert_eq!(said[0]["max_segments"], 6);
+    let named = file(&dir.join("named")).config;
+    assert_eq!(named.batch_size, 768);
+    assert_eq!(named.model, file(&dir.join("run")).config.model);
+
+    // A file without any of it is taken as before.
+    let model = Checkpoint::open(dir.join("run")).unwrap();
+    let model = model.model(WeightKind::Ema, &Device::flex()).unwrap();
+    export(&model, 6, dir.join("bare.safetensors")).unwrap();
+    let text = run("import bare.safetensors --out bare").ok().stdout;
+    assert!(text.contains("; recipe trm-sudoku, by its kind"), "{text}");
+    // What can't be right is refused.
+    let metadata = |key: &str, value: &str| {
+        let more = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        export_with(&model, 6, &more, dir.join("bad.safetensors")).unwrap();
+        run("import bad.safetensors --out bad")
+    };
+    metadata("hrm_task", "\"chess\"").refused(&["bad.safetensors", "hrm_task", "chess"]);
+    metadata("hrm_task", "\"arc\"").refused(&["hrm_task is arc", "900 cells, found 6 and 16"]);
+    metadata("hrm_training", "{}").refused(&["bad.safetensors", "hrm_training", "--preset"]);
+}
+
+#[test]
 fn bad_checkpoints_and_wishes_are_refused() {
     let workshop = Workshop::with_run();
     let run = |line: &str| workshop.untouched(|| workshop.run(line));
@@ -262,11 +333,11 @@ fn bad_checkpoints_and_wishes_are_refused() {
     run(&format!("import nowhere.pt {options}")).refused(&["nowhere.pt"]);
     run(&format!("import puzzles.csv {options}"))
         .refused(&["puzzles.csv", "expected a torch checkpoint"]);
-    // A checkpoint of ours is a run already; what to do with it is said by its tensors.
+    // A checkpoint of ours is a run already.
     run(&format!(
         "import run/checkpoints/step-000000004.safetensors {options}"
     ))
-    .refused(&["not the weights of HRM or TRM", "unknown"]);
+    .refused(&["step-000000004.safetensors", "checkpoint of a run"]);
     workshop.run("export run --out model.safetensors").ok();
     let whole = fs::read(workshop.path("model.safetensors")).unwrap();
     fs::write(workshop.path("cut.safetensors"), &whole[..whole.len() - 9]).unwrap();

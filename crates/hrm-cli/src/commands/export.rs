@@ -1,15 +1,17 @@
 //! `hrm export`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use hrm::core::store::export;
+use hrm::core::store::export_with;
 use hrm::device;
+use hrm::prelude::*;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::checkpoint::{Weights, load};
+use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
 use crate::files::check_file;
 
@@ -34,6 +36,13 @@ pub(crate) struct Args {
     force: bool,
 }
 
+/// Key of the task in the metadata, as JSON.
+pub(super) const TASK_KEY: &str = "hrm_task";
+/// Key of the name of the preset that the run was made from.
+pub(super) const PRESET_KEY: &str = "hrm_preset";
+/// Key of the configuration of the training, as JSON.
+pub(super) const TRAINING_KEY: &str = "hrm_training";
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "exported")]
 struct Line<'a> {
@@ -48,7 +57,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(None)?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let segments = usize::try_from(loaded.info.config.act.max_segments).unwrap_or(usize::MAX);
-    export(&loaded.model, segments, &args.out)?;
+    export_with(&loaded.model, segments, &about(&loaded)?, &args.out)?;
     let line = Line {
         checkpoint: &loaded.path,
         step: loaded.info.step,
@@ -63,4 +72,30 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     );
     console.result(&line, text)?;
     Ok(Outcome::Done)
+}
+
+/// What an import can't tell by the weights: the task, and how a training goes on.
+fn about(loaded: &Loaded) -> Result<BTreeMap<String, String>> {
+    let Loaded { info, path, .. } = loaded;
+    let mut about = BTreeMap::from([(
+        TRAINING_KEY.to_owned(),
+        serde_json::to_string(&info.config)?,
+    )]);
+    // A guess is left to who reads.
+    if info.task != Task::Other {
+        about.insert(TASK_KEY.to_owned(), serde_json::to_string(&info.task)?);
+    }
+    if let Some(preset) = preset(path, info.config.model.sizes()) {
+        about.insert(PRESET_KEY.to_owned(), preset);
+    }
+    Ok(about)
+}
+
+/// The preset of the run that a checkpoint lies in: in its folder `checkpoints`, or beside its `config.json`. A checkpoint
+/// that lies elsewhere doesn't say it.
+fn preset(checkpoint: &Path, sizes: Sizes) -> Option<String> {
+    let path = std::path::absolute(checkpoint).ok()?;
+    let mut folders = path.ancestors().skip(1).take(2);
+    let file = folders.find_map(|dir| RunFile::read(dir).ok())?;
+    file.preset.filter(|_| file.config.model.sizes() == sizes)
 }

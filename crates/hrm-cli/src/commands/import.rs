@@ -11,7 +11,9 @@ use hrm::core::{Levels, MixerKind, PuzzleIds};
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::export::{PRESET_KEY, TASK_KEY, TRAINING_KEY};
 use crate::Outcome;
 use crate::console::Console;
 use crate::files::{check_folder, check_over_run, write_folder};
@@ -25,8 +27,9 @@ Example:
   hrm eval --checkpoint sudoku-extreme --data data
   hrm train --resume sudoku-extreme --data data --steps 1000
 
-The shapes of the tensors tell most of the configuration; the rest comes from the options, --config, --preset and the file's \
-own metadata, in this order. Nothing in a pickle is executed.")]
+The shapes of the tensors tell most of the configuration; the rest comes from the options, --config, the file's own metadata \
+and --preset, in this order. Options and --config must say the same as the metadata; --max-segments may differ. An export says \
+its task and its recipe, too. Nothing in a pickle is executed.")]
 pub(crate) struct Args {
     /// A torch checkpoint (a state dict) or a safetensors file, of any name.
     #[arg(value_name = "CHECKPOINT")]
@@ -44,7 +47,7 @@ pub(super) struct Settings {
     /// The all_config.yaml beside the checkpoint.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Recipe that the checkpoint was trained by (`hrm presets`); a later training goes on by it.
+    /// Recipe that the checkpoint was trained by (`hrm presets`); a later training goes on by it. An export says its own.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Attention heads.
@@ -118,11 +121,14 @@ struct Line<'a> {
     file: &'a Path,
     run: &'a Path,
     checkpoint: PathBuf,
-    preset: &'a str,
+    // None for a training of an export whose run names no recipe.
+    preset: Option<&'a str>,
     parameters: usize,
     max_segments: u32,
     model: &'a HrmConfig,
     warnings: Vec<String>,
+    #[serde(skip)]
+    is_guess: bool,
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
@@ -143,11 +149,18 @@ pub(super) fn import_file(
         .as_deref()
         .map(Preset::by_name)
         .transpose()?;
-    let hints = hints(settings, preset, config)?;
+    let hints = hints(settings, config)?;
     let data = hints.data_path.clone().unwrap_or_default();
     let file = TensorFile::open(path)?;
+    if is_checkpoint(&file) {
+        bail!(
+            "{} is a checkpoint of a run, which needs no import: use it as it is (--checkpoint), or write its weights by `hrm export`",
+            path.display()
+        );
+    }
     let options = ImportOptions {
         hints,
+        defaults: preset.map(defaults).unwrap_or_default(),
         puzzle_ids: settings.puzzle_table.0,
         ..ImportOptions::default()
     };
@@ -162,18 +175,22 @@ pub(super) fn import_file(
         console.note(format_args!("warning: {warning}"));
     }
     let model = imported.model;
-    let preset = preset.unwrap_or_else(|| Preset::of_model(model.config()));
-    let mut train = preset.config_for_sizes(model.config().sizes());
+    let task = task(&file, model.config())?;
+    let Recipe {
+        preset,
+        config: mut train,
+        is_guess,
+    } = recipe(&file, preset, model.config())?;
     train.model = model.config().clone();
     train.act.max_segments = u32::try_from(imported.max_segments).unwrap_or(u32::MAX);
     let run_file = RunFile {
-        preset: Some(preset.name.to_owned()),
+        preset,
         data: data.into(),
         config: train,
     };
     let mut checkpoint = PathBuf::new();
     write_folder(&settings.out, settings.force, MARK, |dir| {
-        let written = Run::import(dir, &run_file, &model, Task::Other)?;
+        let written = Run::import(dir, &run_file, &model, task)?;
         let within = written.strip_prefix(dir).unwrap_or(&written);
         checkpoint = settings.out.join(within);
         Ok(())
@@ -182,11 +199,12 @@ pub(super) fn import_file(
         file: path,
         run: &settings.out,
         checkpoint,
-        preset: preset.name,
+        preset: run_file.preset.as_deref(),
         parameters: model.config().num_parameters(),
         max_segments: run_file.config.act.max_segments,
         model: model.config(),
         warnings,
+        is_guess,
     };
     console.result(&line, describe(&line))?;
     Ok(Outcome::Done)
@@ -213,12 +231,72 @@ const ANY_SIZES: Sizes = Sizes {
     num_puzzle_ids: 1,
 };
 
-/// What the options say, completed by the configuration file and the preset.
-fn hints(
-    settings: &Settings,
-    preset: Option<Preset>,
-    config: Option<&Path>,
-) -> Result<ConfigHints> {
+/// Whether the file is a run's checkpoint, whose metadata hold the state of the training.
+fn is_checkpoint(file: &TensorFile) -> bool {
+    let holds = |key| file.metadata().contains_key(key);
+    holds("state") && holds("sha256")
+}
+
+/// What an export says as JSON in its metadata under a key.
+fn told<T: DeserializeOwned>(file: &TensorFile, key: &str) -> Result<Option<T>> {
+    let text = file.metadata().get(key);
+    text.map(|text| serde_json::from_str(text))
+        .transpose()
+        .with_context(|| format!("{}: metadata: {key}", file.label()))
+}
+
+/// The task that an export says it was trained on.
+fn task(file: &TensorFile, model: &HrmConfig) -> Result<Task> {
+    let task = told(file, TASK_KEY)?.unwrap_or(Task::Other);
+    let found = (model.vocab_size, model.seq_len);
+    if let Some(expected) = task.sizes()
+        && expected != found
+    {
+        bail!(
+            "{}: metadata: {TASK_KEY} is {}, expected a model of {} tokens and {} cells, found {} and {}",
+            file.label(),
+            task.name(),
+            expected.0,
+            expected.1,
+            found.0,
+            found.1,
+        );
+    }
+    Ok(task)
+}
+
+/// How a later training goes on.
+struct Recipe {
+    preset: Option<String>,
+    config: TrainConfig,
+    /// Whether nobody has told it.
+    is_guess: bool,
+}
+
+/// The preset that is named; else the training that an export tells of; else a guess.
+fn recipe(file: &TensorFile, named: Option<Preset>, model: &HrmConfig) -> Result<Recipe> {
+    let of_preset = |preset: Preset, is_guess| Recipe {
+        preset: Some(preset.name.to_owned()),
+        config: preset.config_for_sizes(model.sizes()),
+        is_guess,
+    };
+    if let Some(preset) = named {
+        return Ok(of_preset(preset, false));
+    }
+    let config = told(file, TRAINING_KEY)
+        .context("--preset NAME goes on by another recipe than that of the file")?;
+    Ok(match config {
+        Some(config) => Recipe {
+            preset: file.metadata().get(PRESET_KEY).cloned(),
+            config,
+            is_guess: false,
+        },
+        None => of_preset(Preset::of_model(model), true),
+    })
+}
+
+/// What the options say, completed by the configuration file.
+fn hints(settings: &Settings, config: Option<&Path>) -> Result<ConfigHints> {
     let mut hints = ConfigHints {
         seq_len: settings.seq_len,
         num_heads: settings.heads,
@@ -233,18 +311,20 @@ fn hints(
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
         hints = hints.or(ConfigHints::from_yaml(&text, &name)?);
     }
-    if let Some(preset) = preset {
-        let recipe = preset.config_for_sizes(ANY_SIZES);
-        let segments = usize::try_from(recipe.act.max_segments).ok();
-        hints = hints.or(ConfigHints {
-            seq_len: None,
-            compute: None,
-            // The name tells which published data the recipe is for.
-            data_path: Some(preset.name.to_owned()),
-            ..ConfigHints::from_config(&recipe.model, segments)
-        });
-    }
     Ok(hints)
+}
+
+/// What a recipe says where nobody else does.
+fn defaults(preset: Preset) -> ConfigHints {
+    let recipe = preset.config_for_sizes(ANY_SIZES);
+    let segments = usize::try_from(recipe.act.max_segments).ok();
+    ConfigHints {
+        seq_len: None,
+        compute: None,
+        // The name tells which published data the recipe is for.
+        data_path: Some(preset.name.to_owned()),
+        ..ConfigHints::from_config(&recipe.model, segments)
+    }
 }
 
 fn describe(line: &Line<'_>) -> String {
@@ -254,8 +334,13 @@ fn describe(line: &Line<'_>) -> String {
         0 => format!("TRM, {l_layers} blocks"),
         _ => format!("HRM, {h_layers} + {l_layers} blocks"),
     };
+    let recipe = match (line.preset, line.is_guess) {
+        (Some(preset), false) => format!("recipe {preset}"),
+        (Some(preset), true) => format!("recipe {preset}, by its kind and sizes"),
+        (None, _) => "a recipe of its own".to_owned(),
+    };
     format!(
-        "{}: {kind} of width {}, {} parameters, {} cells of {} tokens, {} puzzle ids, {} x {} cycles, at most {} segments",
+        "{}: {kind} of width {}, {} parameters, {} cells of {} tokens, {} puzzle ids, {} x {} cycles, at most {} segments; {recipe}",
         line.run.display(),
         model.hidden_size,
         line.parameters,
