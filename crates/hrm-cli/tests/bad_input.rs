@@ -422,7 +422,10 @@ fn no_error_says_its_cause_twice() {
     };
     refused(
         "import w.safetensors --heads 7 --out new",
-        &["w.safetensors: ", "num_heads is 2 by the file's metadata, given 7"],
+        &[
+            "w.safetensors: ",
+            "num_heads is 2 by the file's metadata, given 7",
+        ],
     );
     refused(
         "import w.safetensors --max-segments 0 --out new",
@@ -461,6 +464,58 @@ fn no_error_says_its_cause_twice() {
     );
     refused("data inspect data", &["data/test/dataset.json: ", "line 1"]);
     refused("train --resume run", &["run/config.json: ", "line 1"]);
+}
+
+#[test]
+fn weights_of_others_and_checkpoints_are_told_apart() {
+    let workshop = Workshop::with_run();
+    workshop.run("export run --out model.safetensors").ok();
+    fs::write(workshop.path("step_9"), b"PK\x03\x04 and so on").unwrap();
+    for line in [
+        "eval --data data --checkpoint",
+        "solve 1.....3........2 --checkpoint",
+        "train --data data --out tuned --init",
+    ] {
+        let refused = |file: &str, said: &[&str]| {
+            let line = format!("{line} {file}");
+            workshop.untouched(|| workshop.run(&line)).refused(said);
+        };
+        let export = "it is an export, of which `hrm import` makes a run";
+        refused("model.safetensors", &["model.safetensors", export]);
+        refused("step_9", &["step_9", "torch", "`hrm import` makes a run"]);
+    }
+    // The other way round.
+    let checkpoint = "run/checkpoints/step-000000004.safetensors";
+    let ran = workshop.untouched(|| workshop.run(&format!("import {checkpoint} --out new")));
+    let ran = ran.refused(&[
+        checkpoint,
+        "needs no import",
+        "--checkpoint",
+        "`hrm export`",
+    ]);
+    assert!(!ran.stderr.contains("missing"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_imported_run_says_that_it_has_no_data() {
+    let workshop = Workshop::with_run();
+    workshop.run("export run --out w.safetensors").ok();
+    for (out, more) in [("one", ""), ("two", "--preset trm-small")] {
+        workshop
+            .run(&format!("import w.safetensors --out {out} {more}"))
+            .ok();
+        workshop.run(&format!("train --resume {out}")).refused(&[
+            out,
+            "names no data",
+            "--data what it is to be trained on",
+        ]);
+    }
+    let ran = workshop.run("train --resume one --data nowhere");
+    let ran = ran.refused(&["nowhere"]);
+    assert!(!ran.stderr.contains("is now"), "{}", ran.stderr);
+    fs::rename(workshop.path("data"), workshop.path("moved")).unwrap();
+    let ran = workshop.run("train --resume run --steps 6");
+    ran.refused(&["the data of the run are missing", "data is now"]);
 }
 
 #[test]

@@ -31,6 +31,8 @@ use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
 const FORMAT: u32 = 3;
+/// Key of the configuration in the metadata of an export (`hrm_core::store`), which no checkpoint has.
+const EXPORT_KEY: &str = "hrm_config";
 
 /// What a checkpoint says besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -404,11 +406,24 @@ impl Checkpoint {
             path: path.to_owned(),
             reason,
         };
+        if bytes.starts_with(b"PK\x03\x04") {
+            return Err(bad(
+                "it is a zip archive, as torch checkpoints are; `hrm import` makes a run of one"
+                    .into(),
+            ));
+        }
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let field = |name: &str| {
-            let missing = || bad(format!("its metadata have no `{name}`"));
+            let missing = || {
+                let is_export = metadata.contains_key(EXPORT_KEY);
+                let remedy = match is_export {
+                    true => "; it is an export, of which `hrm import` makes a run",
+                    false => "",
+                };
+                bad(format!("its metadata have no `{name}`{remedy}"))
+            };
             metadata.get(name).ok_or_else(missing)
         };
         let state = field("state")?;
