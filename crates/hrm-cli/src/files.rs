@@ -200,7 +200,7 @@ fn is_ours(path: &Path) -> bool {
         ".lock",
     ];
     let is_named = |name: &&str| path.file_name().is_some_and(|found| found == *name);
-    NAMES.iter().any(|name| is_named(name)) || path.join("dataset.json").is_file()
+    NAMES.iter().any(is_named) || path.join("dataset.json").is_file()
 }
 
 /// A hidden name beside `path`.
