@@ -159,15 +159,19 @@ fn main() -> anyhow::Result<()> {
         share(cells, all_cells)
     );
     for pass in votes.pass_at(&[1, 2]) {
+        // No share is known where no task has a solution.
+        let Some(whole_tasks) = pass.whole_tasks else {
+            continue;
+        };
         println!(
             "{} of {} tasks solved with {} by vote: {:.1}%",
-            (pass.whole_tasks * pass.tasks as f64).round(),
+            (whole_tasks * pass.tasks as f64).round(),
             pass.tasks,
             match pass.k {
                 1 => "the first answer",
                 _ => "the first two answers",
             },
-            100.0 * pass.whole_tasks
+            100.0 * whole_tasks
         );
     }
     println!(

@@ -88,6 +88,66 @@ fn augmentations_vote_and_a_submission_is_written() {
     words(dir, &format!("{eval} --submission moved.json")).refused(&["(0, 0)"]);
 }
 
+/// Kaggle's tests have no solutions.
+#[test]
+fn what_can_not_be_judged_is_not_reported_as_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let task =
+        r#"{"train": [{"input": [[1, 2]], "output": [[2, 1]]}], "test": [{"input": [[3, 4]]}]}"#;
+    fs::write(dir.join("tasks.json"), format!(r#"{{"a": {task}}}"#)).unwrap();
+    words(
+        dir,
+        "data build arc --input tasks.json --num-aug 1 --out data",
+    )
+    .ok();
+    let tiny = program::TINY;
+    words(
+        dir,
+        &format!("train --preset trm-small --data data --out run --steps 1 {tiny}"),
+    )
+    .ok();
+    let eval = "eval --checkpoint run --data data --segments 1 --min-confidence 0.1";
+    let ran = words(dir, eval).ok();
+    assert!(
+        ran.stdout.contains("none of 2 puzzles has an answer") && !ran.stdout.contains('%'),
+        "{}",
+        ran.stdout
+    );
+    let found = &words(dir, &format!("{eval} --json")).ok().objects()[0];
+    assert_eq!((&found["puzzles"], &found["exact"]), (&0.into(), &0.into()));
+    for field in [
+        "exact_accuracy",
+        "exact_interval",
+        "cell_accuracy",
+        "q_halt_accuracy",
+        "mean_segments",
+        "coverage",
+        "precision",
+        "verified_coverage",
+        "verified_precision",
+    ] {
+        assert_eq!(found.get(field), Some(&Value::Null), "{field}");
+    }
+    let pass = &found["pass_at"][0];
+    assert_eq!(pass["tasks"], 0);
+    for field in ["whole_tasks", "test_shares"] {
+        assert_eq!(pass.get(field), Some(&Value::Null), "{field}");
+    }
+    let curve = format!("{eval} --curve=segments,halting --curve-segments 2");
+    let ran = words(dir, &curve).ok();
+    assert!(
+        ran.stdout.contains("nothing could be judged") && !ran.stdout.contains("0.00%"),
+        "{}",
+        ran.stdout
+    );
+    let points = words(dir, &format!("{curve} --json")).ok().objects();
+    assert_eq!(points.len(), 4);
+    for point in &points {
+        assert_eq!(point.get("exact_accuracy"), Some(&Value::Null), "{point}");
+    }
+}
+
 #[test]
 fn only_arc_has_submissions() {
     let workshop = program::Workshop::with_run();

@@ -69,6 +69,19 @@ fn a_curve_has_a_point_for_every_doubling() {
         ran.stdout
     );
     assert!(lines[2].trim_start().starts_with("1 ") && lines[5].trim_start().starts_with("5 "));
+
+    // Easy puzzles need no guess: the last bin is empty, and without an end.
+    let line = format!("{eval} --curve=segments --curve-segments 1 --bins 0,1000 --json");
+    let point = &workshop.run(&line).ok().objects()[0];
+    assert_eq!(
+        (&point["bins"][0]["from"], &point["bins"][0]["to"]),
+        (&0.into(), &999.into())
+    );
+    let open = &point["bins"][1];
+    assert_eq!((&open["from"], &open["puzzles"]), (&1000.into(), &0.into()));
+    for field in ["to", "exact_accuracy", "exact_interval", "mean_segments"] {
+        assert_eq!(open[field], Value::Null, "{field} of {open}");
+    }
 }
 
 #[cfg(feature = "draw")]

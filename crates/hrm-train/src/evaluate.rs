@@ -32,8 +32,9 @@ impl Default for EvalConfig {
     }
 }
 
-/// What an evaluation found.
+/// What an evaluation found. Where no puzzle could be judged, the shares are 0 here and `null` in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Written", from = "Written")]
 pub struct Evaluation {
     /// Puzzles with an answer.
     pub puzzles: u64,
@@ -49,6 +50,48 @@ pub struct Evaluation {
     pub q_halt_accuracy: f64,
     /// Mean segments used.
     pub mean_segments: f64,
+}
+
+/// An [`Evaluation`] as it is written: shares of no puzzle are not known.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    puzzles: u64,
+    exact: u64,
+    exact_accuracy: Option<f64>,
+    exact_interval: Option<(f64, f64)>,
+    cell_accuracy: Option<f64>,
+    q_halt_accuracy: Option<f64>,
+    mean_segments: Option<f64>,
+}
+
+impl From<Evaluation> for Written {
+    fn from(found: Evaluation) -> Self {
+        let judged = found.puzzles > 0;
+        let known = |share: f64| judged.then_some(share);
+        Self {
+            puzzles: found.puzzles,
+            exact: found.exact,
+            exact_accuracy: known(found.exact_accuracy),
+            exact_interval: judged.then_some(found.exact_interval),
+            cell_accuracy: known(found.cell_accuracy),
+            q_halt_accuracy: known(found.q_halt_accuracy),
+            mean_segments: known(found.mean_segments),
+        }
+    }
+}
+
+impl From<Written> for Evaluation {
+    fn from(found: Written) -> Self {
+        Self {
+            puzzles: found.puzzles,
+            exact: found.exact,
+            exact_accuracy: found.exact_accuracy.unwrap_or_default(),
+            exact_interval: found.exact_interval.unwrap_or_else(|| wilson(0.0, 0.0)),
+            cell_accuracy: found.cell_accuracy.unwrap_or_default(),
+            q_halt_accuracy: found.q_halt_accuracy.unwrap_or_default(),
+            mean_segments: found.mean_segments.unwrap_or_default(),
+        }
+    }
 }
 
 /// Evaluates a plain model on a set; `progress` hears the puzzles done.
@@ -192,6 +235,34 @@ mod tests {
         let mean = (first.cell_accuracy + second.cell_accuracy) / 2.0;
         assert!((both.cell_accuracy - mean).abs() < 1e-6, "{both:?}");
         assert_eq!(find(&set, None).puzzles, 6);
+    }
+
+    #[test]
+    fn shares_of_no_puzzle_are_null() {
+        let nothing = Evaluation {
+            exact_interval: wilson(0.0, 0.0),
+            ..Evaluation::default()
+        };
+        let text = serde_json::to_string(&nothing).unwrap();
+        assert_eq!(
+            text,
+            r#"{"puzzles":0,"exact":0,"exact_accuracy":null,"exact_interval":null,"cell_accuracy":null,"q_halt_accuracy":null,"mean_segments":null}"#
+        );
+        assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), nothing);
+        let half = Evaluation {
+            puzzles: 2,
+            exact: 1,
+            exact_accuracy: 0.5,
+            exact_interval: wilson(1.0, 2.0),
+            cell_accuracy: 0.75,
+            q_halt_accuracy: 0.0,
+            mean_segments: 6.0,
+        };
+        let text = serde_json::to_string(&half).unwrap();
+        assert!(
+            text.contains(r#""exact_accuracy":0.5"#) && text.contains(r#""q_halt_accuracy":0.0"#)
+        );
+        assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), half);
     }
 
     #[test]

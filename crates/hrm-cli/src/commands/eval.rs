@@ -86,12 +86,12 @@ struct Verdicts {
     verified: u64,
     unverified: u64,
     abstained: u64,
-    /// Share of the puzzles that were given an answer.
-    coverage: f64,
+    /// Share of the puzzles that were given an answer; none where no puzzle was judged.
+    coverage: Option<f64>,
     /// Share of the answers given that are right by the label.
     precision: Option<f64>,
     /// Share of the puzzles whose answer is verified.
-    verified_coverage: f64,
+    verified_coverage: Option<f64>,
     /// Share of the verified answers that are right by the label.
     verified_precision: Option<f64>,
 }
@@ -103,9 +103,9 @@ impl Verdicts {
             verified: summary.verified,
             unverified: summary.unverified,
             abstained: summary.abstained,
-            coverage: summary.coverage(),
+            coverage: (summary.puzzles() > 0).then(|| summary.coverage()),
             precision: summary.precision(),
-            verified_coverage: share(summary.verified, summary.puzzles()).unwrap_or_default(),
+            verified_coverage: share(summary.verified, summary.puzzles()),
             verified_precision: share(summary.verified_right, summary.verified),
         }
     }
@@ -200,7 +200,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         verdicts: has_verdicts(args, &loaded).then(|| Verdicts::of(&summary)),
         votes,
     };
-    console.result(&line, describe(&line))?;
+    console.result(&line, describe(&line, asked.total))?;
     Ok(Outcome::Done)
 }
 
@@ -279,8 +279,19 @@ fn summed<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> (Evaluation, Summ
     };
     (found, summary)
 }
+    if found.puzzles == 0 {
+        // Shares of nothing would read as failure.
+        let mut text = format!(
+            "none of {asked} puzzles has an answer to compare with: nothing could be judged; {:.1} puzzles/s",
+            line.puzzles_per_second
+        );
+        if let Some(votes) = &line.votes {
+            text += &format!("\n{votes}");
+        }
+        return text;
+    }
 
-fn describe(line: &Line<'_>) -> String {
+fn describe(line: &Line<'_>, asked: usize) -> String {
     let found = &line.found;
     let (low, high) = found.exact_interval;
     let mut text = format!(
@@ -294,6 +305,7 @@ fn describe(line: &Line<'_>) -> String {
         100.0 * found.cell_accuracy,
         100.0 * found.q_halt_accuracy,
         found.mean_segments,
+        let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
         line.puzzles_per_second,
     );
     if let Some(verdicts) = &line.verdicts {
@@ -304,11 +316,11 @@ fn describe(line: &Line<'_>) -> String {
         text += &format!(
             "\n{} verified: coverage {:.2}%{}; {} unverified, {} abstained: coverage of all given {:.2}%{}",
             verdicts.verified,
-            100.0 * verdicts.verified_coverage,
+            percent(verdicts.verified_coverage),
             precision(verdicts.verified_precision),
             verdicts.unverified,
             verdicts.abstained,
-            100.0 * verdicts.coverage,
+            percent(verdicts.coverage),
             precision(verdicts.precision),
         );
     }

@@ -46,10 +46,10 @@ pub struct PassAtK {
     pub k: usize,
     /// Tasks whose tests all have a known solution; others are not counted.
     pub tasks: usize,
-    /// Tasks with all tests solved (HRM's rule), as a share of `tasks`; 0 without tasks.
-    pub whole_tasks: f64,
-    /// Mean over the tasks of the share of their tests that are solved (TRM's rule); 0 without tasks.
-    pub test_shares: f64,
+    /// Tasks with all tests solved (HRM's rule), as a share of `tasks`; none without tasks.
+    pub whole_tasks: Option<f64>,
+    /// Mean over the tasks of the share of their tests that are solved (TRM's rule); none without tasks.
+    pub test_shares: Option<f64>,
 }
 
 /// The two attempts at a test, as Kaggle wants them.
@@ -186,13 +186,13 @@ impl Votes {
                     solved as f64 / tests.len() as f64
                 };
                 let shares = ranks.iter().map(solved);
-                let count = tasks.max(1) as f64;
+                let whole = shares.clone().filter(|&share| share == 1.0).count();
+                let mean = |sum: f64| (tasks > 0).then(|| sum / tasks as f64);
                 PassAtK {
                     k,
                     tasks,
-                    whole_tasks: shares.clone().filter(|&share| share == 1.0).count() as f64
-                        / count,
-                    test_shares: shares.sum::<f64>() / count,
+                    whole_tasks: mean(whole as f64),
+                    test_shares: mean(shares.sum()),
                 }
             })
             .collect()
@@ -330,8 +330,14 @@ mod tests {
         let [first, second] = votes.pass_at(&[1, 2])[..] else {
             panic!("two values of k");
         };
-        assert_eq!((first.whole_tasks, first.test_shares), (0.0, 0.5));
-        assert_eq!((second.whole_tasks, second.test_shares), (1.0, 1.0));
+        assert_eq!(
+            (first.whole_tasks, first.test_shares),
+            (Some(0.0), Some(0.5))
+        );
+        assert_eq!(
+            (second.whole_tasks, second.test_shares),
+            (Some(1.0), Some(1.0))
+        );
         assert_eq!((first.k, first.tasks), (1, 1));
     }
 
@@ -357,7 +363,7 @@ mod tests {
             }
         }
         let pass = votes.pass_at(&[1])[0];
-        assert_eq!((pass.whole_tasks, pass.test_shares), (1.0, 1.0));
+        assert_eq!((pass.whole_tasks, pass.test_shares), (Some(1.0), Some(1.0)));
         assert_eq!(votes.ranked("t", 0)[0].votes, 201);
         assert_eq!(votes.ranked("t", 0).len(), 1);
     }
@@ -370,7 +376,7 @@ mod tests {
         let pass = votes.pass_at(&[1])[0];
         assert_eq!(
             (pass.tasks, pass.whole_tasks, pass.test_shares),
-            (0, 0.0, 0.0)
+            (0, None, None)
         );
     }
 

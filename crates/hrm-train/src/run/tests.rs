@@ -246,7 +246,10 @@ fn the_best_of_a_time_that_the_run_went_back_from_is_kept_with_its_line() {
     };
     let line = |step, best| MetricsLine::Evaluation {
         step,
-        evaluation: Evaluation::default(),
+        evaluation: Evaluation {
+            puzzles: 12,
+            ..Evaluation::default()
+        },
         best,
     };
     let progress = run.trainer.progress_mut();

@@ -183,17 +183,18 @@ impl std::fmt::Display for Outcome<'_> {
             self.votes, self.tasks
         )?;
         if judged > 0 {
+            let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
             write!(f, "\npass@         ")?;
             for pass in &self.pass_at {
                 write!(f, " {:>7}", pass.k)?;
             }
             write!(f, "\nall its tests ")?;
             for pass in &self.pass_at {
-                write!(f, " {:>6.2}%", 100.0 * pass.whole_tasks)?;
+                write!(f, " {:>6.2}%", percent(pass.whole_tasks))?;
             }
             write!(f, "  of the tasks (HRM's rule)\nshare of tests")?;
             for pass in &self.pass_at {
-                write!(f, " {:>6.2}%", 100.0 * pass.test_shares)?;
+                write!(f, " {:>6.2}%", percent(pass.test_shares))?;
             }
             write!(f, "  on average (TRM's rule)")?;
         }
@@ -289,9 +290,9 @@ mod tests {
             .map(|pass| (pass.k, pass.tasks, pass.whole_tasks, pass.test_shares))
             .collect();
         // With one answer: a no, b half. With two: a yes, b half.
-        assert_eq!(found[0], (1, 2, 0.0, 0.25));
+        assert_eq!(found[0], (1, 2, Some(0.0), Some(0.25)));
         for (k, found) in [2, 5, 10, 100, 1000].into_iter().zip(&found[1..]) {
-            assert_eq!(*found, (k, 2, 0.5, 0.75));
+            assert_eq!(*found, (k, 2, Some(0.5), Some(0.75)));
         }
         let text = outcome.to_string();
         assert!(

@@ -90,20 +90,22 @@ pub(super) struct Binned {
     pub(super) bin: Bin,
     pub(super) puzzles: u64,
     exact: u64,
-    pub(super) exact_accuracy: f64,
-    exact_interval: (f64, f64),
-    mean_segments: f64,
+    /// None, as what follows, where the bin is empty.
+    pub(super) exact_accuracy: Option<f64>,
+    exact_interval: Option<(f64, f64)>,
+    mean_segments: Option<f64>,
 }
 
 impl Binned {
     fn new(bin: Bin, found: &Evaluation) -> Self {
+        let judged = found.puzzles > 0;
         Self {
             bin,
             puzzles: found.puzzles,
             exact: found.exact,
-            exact_accuracy: found.exact_accuracy,
-            exact_interval: found.exact_interval,
-            mean_segments: found.mean_segments,
+            exact_accuracy: judged.then_some(found.exact_accuracy),
+            exact_interval: judged.then_some(found.exact_interval),
+            mean_segments: judged.then_some(found.mean_segments),
         }
     }
 }
@@ -370,30 +372,40 @@ fn table(part: Part, points: &[Point], ratings: Option<&Ratings>, args: &Args) -
     }
     for point in points {
         let found = &point.found;
-        text += &format!(
-            "\n{:>9} {:>7.2}%  {:>5.2} to {:>6.2} {:>7.2}% {:>8.2} {:>10.1}",
-            point.at,
-            100.0 * found.exact_accuracy,
-            100.0 * found.exact_interval.0,
-            100.0 * found.exact_interval.1,
-            100.0 * found.cell_accuracy,
-            found.mean_segments,
-            point.puzzles_per_second,
-        );
-        match &point.verdicts {
-            Some(verdicts) => text += &format!(" {:>8.2}%", 100.0 * verdicts.verified_coverage),
+        text += &match found.puzzles {
+            0 => format!(
+                "\n{:>9} {:>8}  {:>15} {:>8} {:>8} {:>10.1}",
+                point.at, "-", "-", "-", "-", point.puzzles_per_second
+            ),
+            _ => format!(
+                "\n{:>9} {:>7.2}%  {:>5.2} to {:>6.2} {:>7.2}% {:>8.2} {:>10.1}",
+                point.at,
+                100.0 * found.exact_accuracy,
+                100.0 * found.exact_interval.0,
+                100.0 * found.exact_interval.1,
+                100.0 * found.cell_accuracy,
+                found.mean_segments,
+                point.puzzles_per_second,
+            ),
+        };
+        match point.verdicts.as_ref().map(|v| v.verified_coverage) {
+            Some(Some(coverage)) => text += &format!(" {:>8.2}%", 100.0 * coverage),
+            Some(None) => text += &format!(" {:>9}", "-"),
             None if verified => text += &" ".repeat(10),
             None => {}
         }
         if let Some(ratings) = ratings {
             text += &" ".repeat(13 + ratings.what.len());
             for bin in &point.bins {
-                match bin.puzzles {
-                    0 => text += "        -",
-                    _ => text += &format!(" {:>7.2}%", 100.0 * bin.exact_accuracy),
+                match bin.exact_accuracy {
+                    None => text += "        -",
+                    Some(share) => text += &format!(" {:>7.2}%", 100.0 * share),
                 }
             }
         }
+    }
+    if points.iter().all(|point| point.found.puzzles == 0) {
+        text += "\nno puzzle has an answer to compare with: nothing could be judged";
     }
     if let (Some(ratings), Some(point)) = (ratings, points.first()) {
         let counts: Vec<String> = (point.bins.iter().zip(&columns))

@@ -13,7 +13,8 @@ pub(super) fn draw(path: &Path, force: bool, points: &[Point], rating: &str) -> 
     let of = |part: Part| points.iter().filter(move |point| point.curve == part);
     let accuracy = |name: &str, part: Part| {
         let place = |point: &Point| (point.found.mean_segments, point.found.exact_accuracy);
-        Series::new(name, of(part).map(place).collect())
+        let judged = of(part).filter(|point| point.found.puzzles > 0);
+        Series::new(name, judged.map(place).collect())
     };
     let chart = |title: &str, x_label: &str, series: Vec<Series>| Chart {
         title: title.to_owned(),
@@ -48,8 +49,8 @@ pub(super) fn draw(path: &Path, force: bool, points: &[Point], rating: &str) -> 
             .filter_map(|bin| {
                 let name = of(part).next()?.bins.get(bin)?.bin.to_string();
                 let place = |point: &Point| {
-                    let binned = point.bins.get(bin).filter(|binned| binned.puzzles > 0)?;
-                    Some((f64::from(point.at), binned.exact_accuracy))
+                    let exact_accuracy = point.bins.get(bin)?.exact_accuracy?;
+                    Some((f64::from(point.at), exact_accuracy))
                 };
                 Some(Series::new(name, of(part).filter_map(place).collect()))
             })

@@ -17,25 +17,25 @@ const MAX_GUESSES: u64 = 10_000;
 /// Most bins that are made where none are asked for.
 const BINS: usize = 5;
 
-/// Puzzles of similar rating: `from..=to`.
+/// Puzzles of similar rating: `from..=to`, without end where `to` is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Bin {
     pub(super) from: u64,
-    pub(super) to: u64,
+    pub(super) to: Option<u64>,
 }
 
 impl Bin {
     pub(super) fn holds(&self, rating: Option<u64>) -> bool {
-        rating.is_some_and(|rating| (self.from..=self.to).contains(&rating))
+        rating.is_some_and(|rating| self.from <= rating && self.to.is_none_or(|to| rating <= to))
     }
 }
 
 impl std::fmt::Display for Bin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.from, self.to) {
-            (from, to) if from == to => write!(f, "{from}"),
-            (from, u64::MAX) => write!(f, "{from}.."),
-            (from, to) => write!(f, "{from}..{to}"),
+            (from, None) => write!(f, "{from}.."),
+            (from, Some(to)) if from == to => write!(f, "{from}"),
+            (from, Some(to)) => write!(f, "{from}..{to}"),
         }
     }
 }
@@ -128,12 +128,12 @@ pub(super) fn bins(ratings: &[Option<u64>], edges: &[u64]) -> Vec<Bin> {
     }
     starts.sort_unstable();
     starts.dedup();
-    let ends = starts.iter().skip(1).map(|&start| start - 1);
+    let ends = starts.iter().skip(1).map(|&start| Some(start - 1));
     let last = match edges {
-        [] => most,
-        _ => u64::MAX,
+        [] => Some(most),
+        _ => None,
     };
-    let ends: Vec<u64> = ends.chain([last]).collect();
+    let ends: Vec<Option<u64>> = ends.chain([last]).collect();
     starts
         .into_iter()
         .zip(ends)
