@@ -698,3 +698,59 @@ fn wishes_that_cannot_be_met() {
     words(dir, "data inspect nowhere.csv").refused(&["nowhere.csv"]);
     assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
 }
+
+#[test]
+fn folders_that_are_near_data_but_hold_none() {
+    let workshop = Workshop::with_run();
+    workshop
+        .untouched(|| workshop.run("data inspect run"))
+        .refused(&["run is a run folder", "hrm report run"]);
+    workshop
+        .untouched(|| workshop.run("data inspect data/train"))
+        .refused(&[
+            "data/train is a split of a data set",
+            "the folder above it, data",
+        ]);
+    workshop
+        .untouched(|| workshop.run("data inspect data --size 4"))
+        .refused(&["--size", "a CSV file", "data"]);
+}
+
+#[test]
+fn mazes_that_are_not_square() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    // 28 cells are no square, and 36 are read as one.
+    for (size, out) in [("4x7", "m28.csv"), ("4x9", "m36.csv")] {
+        let line =
+            format!("data maze generate --size {size} --min-path 7 --count 6 --seed 1 --out {out}");
+        words(dir, &line).ok();
+    }
+    let asked = "28 cells are no square; give the height and the width with --size HxW";
+    words(dir, "data inspect m28.csv").refused(&["m28.csv:2: ", asked]);
+    words(dir, "data build maze --input m28.csv --out data").refused(&["m28.csv:2: ", asked]);
+    words(dir, "data build maze --input m36.csv --out data").refused(&[
+        "the answer is wrong",
+        "read as squares",
+        "--size HxW",
+    ]);
+    let ran = words(dir, "data inspect m36.csv");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("read as squares"), "{ran:?}");
+    for (size, file) in [("4x7", "m28.csv"), ("4x9", "m36.csv")] {
+        let line = format!("data inspect {file} --size {size}");
+        let ran = words(dir, &line).ok();
+        assert!(ran.stdout.contains("published label 6") && ran.stdout.contains("example 0"));
+        let width = size
+            .split_once('x')
+            .map_or(0, |(_, width)| width.parse().unwrap());
+        let widest = ran.stdout.split_once("example 0").unwrap().1.lines();
+        assert_eq!(
+            widest.map(|row| row.chars().count()).max(),
+            Some(width),
+            "{ran:?}"
+        );
+    }
+    words(dir, "data inspect m36.csv --size 5x5")
+        .refused(&["m36.csv:2: expected 25 cells, found 36"]);
+}

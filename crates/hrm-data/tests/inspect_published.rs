@@ -20,7 +20,12 @@ fn shared() -> Option<PathBuf> {
 #[test]
 fn the_training_sudokus_are_right_and_unique() {
     let Some(dir) = shared() else { return };
-    let report = inspect_csv(dir.join("data/sudoku/sudoku_extreme_train_1k.csv"), 1000).unwrap();
+    let report = inspect_csv(
+        dir.join("data/sudoku/sudoku_extreme_train_1k.csv"),
+        None,
+        1000,
+    )
+    .unwrap();
     let split = &report.splits[0];
     assert_eq!((split.examples, split.duplicates), (1000, 0));
     assert!((20.0..22.0).contains(&split.rating.unwrap().mean));
@@ -39,7 +44,7 @@ fn the_other_lists_are_right_too() {
         "forum_hardest_11plus_public",
     ] {
         let path = dir.join("data/sudoku").join(name).with_extension("csv");
-        let report = inspect_csv(&path, 500).unwrap();
+        let report = inspect_csv(&path, None, 500).unwrap();
         let sudoku = report.splits[0].sudoku.as_ref().unwrap();
         assert_eq!((sudoku.right, sudoku.one_solution), (500, 500), "{name}");
     }
@@ -48,7 +53,7 @@ fn the_other_lists_are_right_too() {
 #[test]
 fn the_published_mazes_are_exact_as_csv_and_as_arrays() {
     let Some(dir) = shared() else { return };
-    let csv = inspect_csv(dir.join("data/maze/maze_hard_train.csv"), usize::MAX).unwrap();
+    let csv = inspect_csv(dir.join("data/maze/maze_hard_train.csv"), None, usize::MAX).unwrap();
     let folder = inspect_folder(dir.join("data/maze/maze-30x30-hard-1k"), usize::MAX).unwrap();
     for report in [&csv, &folder] {
         assert_eq!(

@@ -66,12 +66,17 @@ pub fn inspect_sets(sets: &[(String, PuzzleSet)], limit: usize) -> Option<Report
 }
 
 /// Looks at the first `limit` puzzles of a CSV file of Sudokus or mazes, which is told from the first question.
-/// Unlike the readers of these it accepts wrong answers, and counts them.
+/// Unlike the readers of these it accepts wrong answers, and counts them. `shape` is the height and width of the grids;
+/// without it mazes must be square.
 ///
 /// # Errors
 /// With file and line: another header, a question that is neither, a field of the wrong length or with characters
 /// that mean nothing, a rating that is no number.
-pub fn inspect_csv(path: impl AsRef<Path>, limit: usize) -> Result<Report, DataError> {
+pub fn inspect_csv(
+    path: impl AsRef<Path>,
+    shape: Option<(usize, usize)>,
+    limit: usize,
+) -> Result<Report, DataError> {
     let path = path.as_ref();
     let file = std::fs::File::open(path).map_err(|source| DataError::Read {
         path: path.into(),
@@ -95,7 +100,9 @@ pub fn inspect_csv(path: impl AsRef<Path>, limit: usize) -> Result<Report, DataE
         let field = |column: usize| record.get(column).unwrap_or_default();
         let info = match &mut info {
             Some(info) => info,
-            empty => empty.insert(kind(field(1)).map_err(|error| error.at_line(path, line))?),
+            empty => {
+                empty.insert(kind(field(1), shape).map_err(|error| error.at_line(path, line))?)
+            }
         };
         inputs.extend(question(info, field(1)).map_err(|error| error.at_line(path, line))?);
         labels.extend(answer(info, field(2)).map_err(|error| error.at_line(path, line))?);
@@ -126,13 +133,23 @@ pub fn inspect_csv(path: impl AsRef<Path>, limit: usize) -> Result<Report, DataE
 }
 
 /// The kind of set that a question begins.
-fn kind(question: &str) -> Result<SetInfo, DataError> {
+fn kind(question: &str, shape: Option<(usize, usize)>) -> Result<SetInfo, DataError> {
     if question.contains(['S', '#']) {
-        let maze = Maze::parse_square(question)?;
+        let maze = match shape {
+            Some((height, width)) => Maze::parse(question, height, width)?,
+            None => Maze::parse_square(question)?,
+        };
         return Ok(SetInfo::maze(maze.height(), maze.width()));
     }
     let size = SudokuSize::from_num_cells(question.chars().count())?;
-    Ok(SetInfo::sudoku(size))
+    match shape {
+        Some(shape) if shape != (size.side(), size.side()) => Err(DataError::mismatch(
+            "size",
+            format!("{}x{}", shape.0, shape.1),
+            format!("a Sudoku of {size}"),
+        )),
+        _ => Ok(SetInfo::sudoku(size)),
+    }
 }
 
 /// Tokens of a question.
@@ -213,7 +230,7 @@ mod tests {
                     a,12..............,2134341221434321,\n\
                     a,11..............,1134341221434321,4\n";
         std::fs::write(&path, text).unwrap();
-        let report = inspect_csv(&path, usize::MAX).unwrap();
+        let report = inspect_csv(&path, None, usize::MAX).unwrap();
         let split = &report.splits[0];
         assert_eq!(split.rating.unwrap().median, 4);
         let sudoku = split.sudoku.as_ref().unwrap();
@@ -237,7 +254,9 @@ mod tests {
             (1, 2, 1)
         );
         // The first two alone.
-        let rating = inspect_csv(&path, 2).unwrap().splits[0].rating.unwrap();
+        let rating = inspect_csv(&path, None, 2).unwrap().splits[0]
+            .rating
+            .unwrap();
         assert_eq!((rating.min, rating.max), (3, 5));
         let clues = sudoku.clues.unwrap();
         assert_eq!((clues.min, clues.median, clues.max), (0, 2, 13));
@@ -253,7 +272,7 @@ mod tests {
                     a,S   G#   ,S  oG#   ,3\n\
                     a,S   G#   ,S   G#   ,3\n";
         std::fs::write(&path, text).unwrap();
-        let report = inspect_csv(&path, usize::MAX).unwrap();
+        let report = inspect_csv(&path, None, usize::MAX).unwrap();
         let split = &report.splits[0];
         let maze = split.maze.as_ref().unwrap();
         assert_eq!(
@@ -262,6 +281,33 @@ mod tests {
         );
         assert_eq!(maze.path_cells.unwrap().max, 3);
         assert_eq!(split.duplicates, 2);
+    }
+
+    #[test]
+    fn mazes_that_are_not_square_are_read_by_their_shape() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.csv");
+        let text = "source,question,answer,rating\na,S # # G ,SoooooG ,7\n";
+        std::fs::write(&path, text).unwrap();
+        let found = inspect_csv(&path, None, 1).unwrap_err().to_string();
+        assert!(found.ends_with("m.csv:2: 8 cells are no square; give the height and the width"));
+        let text = "source,question,answer,rating\na,S # G   ,S # G   ,2\n";
+        std::fs::write(&path, text).unwrap();
+        let report = inspect_csv(&path, Some((2, 4)), 1).unwrap();
+        let expected = Task::Maze {
+            height: 2,
+            width: 4,
+        };
+        assert_eq!(report.task, expected);
+        // A Sudoku has but one shape.
+        let text = "source,question,answer,rating\na,1234341221434...,1234341221434321,3\n";
+        std::fs::write(&path, text).unwrap();
+        assert!(inspect_csv(&path, Some((4, 4)), 1).is_ok());
+        let found = inspect_csv(&path, Some((2, 8)), 1).unwrap_err().to_string();
+        assert!(
+            found.ends_with("m.csv:2: size: expected 2x8, found a Sudoku of 4x4"),
+            "{found}"
+        );
     }
 
     #[test]
@@ -275,14 +321,17 @@ mod tests {
         );
         let path = dir.path().join("s.csv");
         std::fs::write(&path, "source,question,answer,rating\n").unwrap();
-        assert!(matches!(inspect_csv(&path, 1), Err(DataError::EmptySet)));
+        assert!(matches!(
+            inspect_csv(&path, None, 1),
+            Err(DataError::EmptySet)
+        ));
         std::fs::write(&path, "source,question,answer,rating\na,123,123,1\n").unwrap();
-        let found = inspect_csv(&path, 1).unwrap_err().to_string();
+        let found = inspect_csv(&path, None, 1).unwrap_err().to_string();
         assert!(found.ends_with("s.csv:2: expected 16, 36, 81 or 256 cells, found 3"));
         let text = "source,question,answer,rating\n\
                     a,1234341221434...,1234341221434321,easy\n";
         std::fs::write(&path, text).unwrap();
-        let found = inspect_csv(&path, 1).unwrap_err().to_string();
+        let found = inspect_csv(&path, None, 1).unwrap_err().to_string();
         assert!(
             found.ends_with(
                 "s.csv:2: column rating: expected a whole number or nothing, found `easy`"

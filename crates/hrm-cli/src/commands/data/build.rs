@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args as Arguments, Subcommand, ValueEnum};
 use hrm::data::arc::{ArcSettings, ArcSource, ArcTask, Leak, NameStyle, TestUse};
 use hrm::data::maze::{MazeAugmentation, MazePuzzle};
-use hrm::data::{Provenance, sudoku::Canonical};
+use hrm::data::{DataError, Provenance, sudoku::Canonical};
 use hrm::prelude::*;
 use rand::SeedableRng;
 use rand::seq::index;
@@ -208,7 +208,8 @@ fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
     let build = &args.build;
     check_folder(&build.out, build.force, MARK)?;
     let shape = args.size.map(|size| (size.height, size.width));
-    let puzzles = maze::read_csv(&build.input, shape)?;
+    let puzzles =
+        maze::read_csv(&build.input, shape).map_err(|error| shape_hint(error, shape.is_some()))?;
     let Some(first) = puzzles.first().map(MazePuzzle::maze) else {
         bail!(
             "{}: expected at least one maze, found none",
@@ -235,6 +236,23 @@ fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
     };
     build.write(train, test, split.dropped, console)
 }
+
+/// An error of a file of mazes, with the option that may mend it: whether mazes are square is not told by their cells.
+pub(super) fn shape_hint(error: DataError, is_given: bool) -> anyhow::Error {
+    let problem = match &error {
+        DataError::Line { problem, .. } => &**problem,
+        other => other,
+    };
+    match problem {
+        DataError::MazeNotSquare { .. } => anyhow!("{error} with --size HxW"),
+        DataError::MazeAnswer { .. } if !is_given => anyhow!("{error}; {UNLIKE_SQUARES}"),
+        _ => error.into(),
+    }
+}
+
+/// What may be the reason where answers are no paths.
+pub(super) const UNLIKE_SQUARES: &str =
+    "the mazes were read as squares: give the height and the width of others with --size HxW";
 
 impl Build {
     /// Divides the puzzles, and drops test puzzles that equal a training puzzle by their canonical form.

@@ -14,7 +14,9 @@ use hrm::draw::{Sheet, Tile};
 use hrm::prelude::*;
 use serde::Serialize;
 
+use super::build::{UNLIKE_SQUARES, shape_hint};
 use crate::Outcome;
+use crate::arguments::Shape;
 use crate::console::Console;
 #[cfg(feature = "draw")]
 use crate::files::{check_file, write_file};
@@ -25,6 +27,7 @@ use crate::grid::Drawing;
 Example:
   hrm data inspect sudoku6 --show 2
   hrm data inspect puzzles.csv --json
+  hrm data inspect mazes.csv --size 20x30
   hrm data inspect puzzles.csv --png sheet.png --png-count 9
   hrm data inspect arc_challenges.json --solutions arc_solutions.json
 
@@ -36,6 +39,9 @@ pub(crate) struct Args {
     /// Kaggle's solutions of ARC challenges.
     #[arg(long, value_name = "FILE")]
     solutions: Option<PathBuf>,
+    /// Side of the grids of a CSV file, or rows x columns; without it mazes must be square.
+    #[arg(long, value_name = "SIDE|HxW")]
+    size: Option<Shape>,
     /// Looks at the first N examples of each split only.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -70,12 +76,15 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         check_file(path, args.force)?;
     }
     let limit = args.limit.unwrap_or(usize::MAX);
+    check_kind(args)?;
     let spinner = console.spinner("looking");
     let arc = arc_splits(args)?;
+    let shape = args.size.map(|size| (size.height, size.width));
     let report = match &arc {
         Some(sets) => inspect_sets(sets, limit).context("no splits")?,
         None if args.path.is_dir() => inspect_folder(&args.path, limit)?,
-        None => inspect_csv(&args.path, limit)?,
+        None => inspect_csv(&args.path, shape, limit)
+            .map_err(|error| shape_hint(error, shape.is_some()))?,
     };
     spinner.finish_and_clear();
     console.object(&Line {
@@ -87,6 +96,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         if !console.is_json() {
             show(args, arc.as_deref(), &report.task, split, console)?;
         }
+    }
+    let no_paths = |split: &SplitReport| split.maze.as_ref().is_some_and(|found| found.invalid > 0);
+    if args.path.is_file() && shape.is_none() && report.splits.iter().any(no_paths) {
+        console.note(format_args!("{}: {UNLIKE_SQUARES}", args.path.display()));
     }
     for shared in &report.shared {
         console.text(format_args!(
@@ -113,6 +126,34 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         return Ok(Outcome::Negative);
     }
     Ok(Outcome::Done)
+}
+
+/// Refuses folders that hold no data but are near it, and options that the path has no use for.
+fn check_kind(args: &Args) -> Result<()> {
+    let path = &args.path;
+    if args.size.is_some() && (path.is_dir() || path.extension().is_some_and(|end| end == "json")) {
+        bail!("--size: expected a CSV file, found {}", path.display());
+    }
+    if path.join("dataset.json").is_file() {
+        let above = match path.parent() {
+            Some(parent) if parent != Path::new("") => format!(", {}", parent.display()),
+            _ => String::new(),
+        };
+        bail!(
+            "{} is a split of a data set; name the folder above it{above}",
+            path.display()
+        );
+    }
+    let is_run = ["metrics.jsonl", "checkpoints"]
+        .iter()
+        .any(|name| path.join(name).exists());
+    if is_run && path.join("config.json").is_file() {
+        bail!(
+            "{0} is a run folder; expected data. To look at a run: hrm report {0}",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 type Splits = [(String, PuzzleSet)];
@@ -186,10 +227,14 @@ fn examples(
             )?),
             Err(_) => None,
         },
-        (false, _) => match maze::read_csv(&args.path, None) {
-            Ok(puzzles) => Some(PuzzleSet::from_mazes(&puzzles, Augmentation::None)?),
-            Err(_) => None,
-        },
+        (false, Task::Maze { height, width }) => {
+            match maze::read_csv(&args.path, Some((*height, *width))) {
+                Ok(puzzles) => Some(PuzzleSet::from_mazes(&puzzles, Augmentation::None)?),
+                Err(_) => None,
+            }
+        }
+        // A CSV file holds nothing else.
+        (false, _) => None,
     })
 }
 
