@@ -3,6 +3,13 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use clap::builder::RangedU64ValueParser;
+
+/// Takes numbers of things of which there must be one.
+pub(crate) fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
 /// A range of whole numbers, both ends counted: `30`, `5..50`, `5..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) RangeInclusive<u64>);

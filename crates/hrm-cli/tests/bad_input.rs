@@ -716,6 +716,10 @@ fn folders_that_are_near_data_but_hold_none() {
         .refused(&["--size", "a CSV file", "data"]);
 }
 
+    for kind in ["sudoku generate", "maze generate --min-path 4"] {
+        let line = format!("data {kind} --size 4 --count 0 --out p.csv");
+        words(dir, &line).refused(&["--count", "0 is not in 1.."]);
+    }
 #[test]
 fn mazes_that_are_not_square() {
     let folder = tempfile::tempdir().unwrap();

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     gif: Option<PathBuf>,
     /// Time that a frame of the animation is shown, in milliseconds.
     #[cfg(feature = "draw")]
-    #[arg(long, default_value_t = 800, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=60_000))]
+    #[arg(long, default_value_t = 800, value_name = "MS", requires = "gif", value_parser = clap::value_parser!(u64).range(20..=60_000))]
     frame: u64,
     /// Writes over files that are there.
     #[cfg(feature = "draw")]

@@ -10,7 +10,7 @@ use hrm::prelude::*;
 
 use super::Generated;
 use crate::Outcome;
-use crate::arguments::Shape;
+use crate::arguments::{Shape, at_least_one};
 use crate::console::Console;
 use crate::files::write_file;
 
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, num_args = 2, default_values_t = [0.3, 0.5], value_names = ["LOW", "HIGH"])]
     walls: Vec<f64>,
     /// How many mazes.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = at_least_one())]
     count: usize,
     /// Seed; the same seed makes the same mazes.
     #[arg(long, default_value_t = 0)]

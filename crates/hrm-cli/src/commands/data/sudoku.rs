@@ -9,7 +9,7 @@ use hrm::prelude::*;
 
 use super::Generated;
 use crate::Outcome;
-use crate::arguments::Span;
+use crate::arguments::{Span, at_least_one};
 use crate::console::Console;
 use crate::files::write_file;
 
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 9, value_name = "SIDE")]
     size: usize,
     /// How many puzzles.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = at_least_one())]
     count: usize,
     /// Givens: a number or a range, both ends counted. Without it every puzzle is minimal: no given is superfluous.
     #[arg(long, value_name = "N|A..B")]
@@ -110,7 +110,7 @@ pub(crate) struct DrawArgs {
     #[arg(long, value_name = "FILE")]
     without: Vec<PathBuf>,
     /// How many puzzles.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = at_least_one())]
     count: usize,
     /// Seed of the draw.
     #[arg(long, default_value_t = 0)]
