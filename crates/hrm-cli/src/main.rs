@@ -13,6 +13,7 @@ mod grid;
 #[cfg(feature = "draw")]
 mod pictures;
 mod puzzles;
+mod splits;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
 mod think;

@@ -148,6 +148,15 @@ fn puzzles_that_the_model_cannot_be_asked() {
     };
     solve("1.....3").refused(&["puzzle:1:", "expected 16 cells, found 7"]);
     solve("1.....3........25").refused(&["expected 16 cells, found 17"]);
+    // Digits of a larger board, which mean nothing here, are not what is wrong with it.
+    let six = "5".repeat(36);
+    solve(&six).refused(&["puzzle:1: expected 16 cells, found 36"]);
+    fs::write(workshop.path("six.txt"), format!("{six}\n")).unwrap();
+    solve("--file six.txt").refused(&["six.txt:1: expected 16 cells, found 36"]);
+    solve("puzzles.csv").refused(&["the name of a file", "--file puzzles.csv"]);
+    solve("nowhere.csv").refused(&["puzzle:1: expected 16 cells, found 11"]);
+    #[cfg(feature = "draw")]
+    solve("--frame 100 1.....3........2").refused(&["--gif"]);
     solve("1.....3........9").refused(&["row 4, column 4", "1 to 4", "'9'"]);
     solve("11....3........2").refused(&["two 1s in row 1", "column 2"]);
     fs::write(workshop.path("empty.txt"), "\n\n").unwrap();
@@ -450,7 +459,7 @@ fn no_error_says_its_cause_twice() {
     );
     refused(
         "eval --checkpoint run --data data --split dev",
-        &["dev", "test, train"],
+        &["data has no split dev; it has test, train"],
     );
     refused("report tasks.json", &["tasks.json"]);
     refused("conformance --only zzz", &["`zzz`", "rope"]);
@@ -672,7 +681,19 @@ fn data_that_do_not_fit_the_model() {
         .refused(&["seq_len", "36", "16"]);
     workshop
         .untouched(|| workshop.run("eval --checkpoint run --data data --split dev"))
-        .refused(&["--split", "test, train"]);
+        .refused(&["data has no split dev; it has test, train", "--split"]);
+    workshop
+        .untouched(|| workshop.run("analyze run --data data --split dev --out a"))
+        .refused(&["data has no split dev; it has test, train"]);
+    let curve = "eval --checkpoint run --data data --curve=segments --curve-segments 1";
+    workshop
+        .untouched(|| workshop.run(&format!("{curve} --ratings six.csv")))
+        .refused(&["six.csv: ", "rates 5 of its 5 questions", "none of them"]);
+    // What is broken is named, and not the split, which is there.
+    fs::write(workshop.path("data/hrm.json"), "{").unwrap();
+    let ran = workshop.untouched(|| workshop.run("eval --checkpoint run --data data"));
+    assert!(ran.stderr.starts_with("error: data/hrm.json: "), "{ran:?}");
+    ran.refused(&["line 1"]);
     workshop
         .untouched(|| workshop.run("data build sudoku --input six.csv --test-count 5 --out none"))
         .refused(&["--test-count", "fewer than the 5"]);
@@ -695,6 +716,10 @@ fn wishes_that_cannot_be_met() {
         "25",
         "99",
     ]);
+    for kind in ["sudoku generate", "maze generate --min-path 4"] {
+        let line = format!("data {kind} --size 4 --count 0 --out p.csv");
+        words(dir, &line).refused(&["--count", "0 is not in 1.."]);
+    }
     words(dir, "data inspect nowhere.csv").refused(&["nowhere.csv"]);
     assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
 }
@@ -716,10 +741,6 @@ fn folders_that_are_near_data_but_hold_none() {
         .refused(&["--size", "a CSV file", "data"]);
 }
 
-    for kind in ["sudoku generate", "maze generate --min-path 4"] {
-        let line = format!("data {kind} --size 4 --count 0 --out p.csv");
-        words(dir, &line).refused(&["--count", "0 is not in 1.."]);
-    }
 #[test]
 fn mazes_that_are_not_square() {
     let folder = tempfile::tempdir().unwrap();

@@ -135,7 +135,7 @@ fn ratings_come_from_a_file_where_one_is_given() {
     .unwrap();
     for (more, said) in [
         ("--ratings nowhere.csv", "nowhere.csv"),
-        ("--ratings other.csv", "found none of 1"),
+        ("--ratings other.csv", "rates 1 of its 1 questions"),
         ("--bins 3,3", "--bins"),
     ] {
         workshop.run(&format!("{eval} {more}")).refused(&[said]);

@@ -5,7 +5,7 @@ mod plot;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args as Arguments, ValueEnum};
 use hrm::act::analysis::{
     Network, Recording, Trajectory, attention_map, forward_residuals, participation_ratio, record,
@@ -23,6 +23,7 @@ use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
 use crate::files::{check_folder, write_folder};
 use crate::puzzles;
+use crate::splits::load_split;
 
 /// Principal components that are told.
 const COMPONENTS: usize = 3;
@@ -286,8 +287,7 @@ fn say(
 fn puzzles(args: &Args, loaded: &Loaded) -> Result<Vec<Puzzle>> {
     let dir = Path::new(&args.data);
     if dir.is_dir() {
-        let set = PuzzleSet::load(dir, &args.split)
-            .with_context(|| format!("--split {} of {}", args.split, dir.display()))?;
+        let set = load_split(dir, &args.split)?;
         check_data(&loaded.model.config().sizes(), &set)?;
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let puzzles: Vec<Puzzle> = (0..set.num_examples().min(limit))

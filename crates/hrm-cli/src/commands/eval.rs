@@ -9,7 +9,7 @@ mod rating;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args as Arguments;
 use hrm::act::reasoner::Summary;
 use hrm::data::IGNORED;
@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
+use crate::splits::load_split;
 use crate::think::{Think, is_verifiable};
 
 #[derive(Debug, Arguments)]
@@ -138,11 +139,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     args.curve.check(args.force)?;
     let device = device::choose(args.device.as_deref())?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
-    let set =
-        PuzzleSet::load(&args.data, &args.split).with_context(|| match splits(&args.data) {
-            names if names.is_empty() => format!("{} holds no data", args.data.display()),
-            names => format!("--split: {} has {}", args.data.display(), names.join(", ")),
-        })?;
+    let set = load_split(&args.data, &args.split)?;
     check_data(&loaded.model.config().sizes(), &set)?;
     let set = set.limited(args.limit.unwrap_or(usize::MAX));
     let asked = Asked {
@@ -279,6 +276,9 @@ fn summed<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> (Evaluation, Summ
     };
     (found, summary)
 }
+
+fn describe(line: &Line<'_>, asked: usize) -> String {
+    let found = &line.found;
     if found.puzzles == 0 {
         // Shares of nothing would read as failure.
         let mut text = format!(
@@ -290,9 +290,6 @@ fn summed<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> (Evaluation, Summ
         }
         return text;
     }
-
-fn describe(line: &Line<'_>, asked: usize) -> String {
-    let found = &line.found;
     let (low, high) = found.exact_interval;
     let mut text = format!(
         "{} of {} puzzles solved: {:.2}% exact (95% interval {:.2} to {:.2}), {:.2}% of cells, q right {:.2}%, \
@@ -305,10 +302,10 @@ fn describe(line: &Line<'_>, asked: usize) -> String {
         100.0 * found.cell_accuracy,
         100.0 * found.q_halt_accuracy,
         found.mean_segments,
-        let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
         line.puzzles_per_second,
     );
     if let Some(verdicts) = &line.verdicts {
+        let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
         let precision = |precision: Option<f64>| match precision {
             Some(precision) => format!(", precision {:.2}%", 100.0 * precision),
             None => String::new(),
@@ -328,18 +325,4 @@ fn describe(line: &Line<'_>, asked: usize) -> String {
         text += &format!("\n{votes}");
     }
     text
-}
-
-/// Names of the splits of a data folder.
-fn splits(dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().join("dataset.json").is_file())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

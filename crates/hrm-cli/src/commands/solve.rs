@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
@@ -230,13 +230,15 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
                 .context("cannot read standard input")?;
             Ok(("stdin".to_owned(), asked))
         }
-        (None, Some(text)) => Ok((
-            "puzzle".to_owned(),
-            vec![Asked {
-                line: 1,
-                tokens: puzzles::parse(&grid(text, &args.rows), task, seq_len),
-            }],
-        )),
+        (None, Some(text)) => {
+            let tokens = puzzles::parse(&grid(text, &args.rows), task, seq_len);
+            if tokens.is_err() && args.rows.is_empty() && Path::new(text).is_file() {
+                bail!(
+                    "expected a puzzle, found the name of a file; to read puzzles from it: --file {text}"
+                );
+            }
+            Ok(("puzzle".to_owned(), vec![Asked { line: 1, tokens }]))
+        }
         // clap requires one of them.
         (None, None) => bail!("expected a puzzle, --file or -"),
     }

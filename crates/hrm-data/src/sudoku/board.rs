@@ -59,19 +59,20 @@ impl Board {
     /// that means nothing at this size.
     pub fn parse_sized(size: SudokuSize, text: &str) -> Result<Self, DataError> {
         let symbols = || text.chars().filter(|c| !c.is_whitespace());
-        let mut cells = Vec::with_capacity(size.num_cells());
-        for (at, character) in symbols().take(size.num_cells()).enumerate() {
-            match digit(character) {
-                Some(d) if usize::from(d) <= size.side() => cells.push(d),
-                _ => return Err(bad_symbol(size, at, character)),
-            }
-        }
+        // First, for the digits of a larger board mean nothing here.
         let found = symbols().count();
         if found != size.num_cells() {
             return Err(DataError::SudokuCells {
                 expected: size.num_cells().to_string(),
                 found,
             });
+        }
+        let mut cells = Vec::with_capacity(found);
+        for (at, character) in symbols().enumerate() {
+            match digit(character) {
+                Some(d) if usize::from(d) <= size.side() => cells.push(d),
+                _ => return Err(bad_symbol(size, at, character)),
+            }
         }
         Ok(Self {
             size,

@@ -89,11 +89,16 @@ pub(super) fn of_file(
     };
     let (question, rating) = (column("question")?, column("rating")?);
     let mut known: HashMap<Vec<u8>, u64> = HashMap::new();
+    let (mut questions, mut rated) = (0u64, 0u64);
     for record in reader.records() {
         let record = record.with_context(|| format!("cannot read {}", path.display()))?;
         let field = |column: usize| record.get(column).unwrap_or_default();
-        let tokens = puzzles::parse(field(question), task, seq_len);
-        if let (Ok(tokens), Ok(rating)) = (tokens, field(rating).trim().parse()) {
+        questions += 1;
+        let Ok(rating) = field(rating).trim().parse() else {
+            continue;
+        };
+        rated += 1;
+        if let Ok(tokens) = puzzles::parse(field(question), task, seq_len) {
             known.insert(tokens, rating);
         }
     }
@@ -102,9 +107,9 @@ pub(super) fn of_file(
         .collect();
     if ratings.iter().all(Option::is_none) {
         bail!(
-            "{}: expected ratings of the puzzles asked, found none of {}",
-            path.display(),
-            known.len()
+            "{}: expected ratings of this data set's puzzles; the file rates {rated} of its {questions} questions, and none \
+             of them is of this data set",
+            path.display()
         );
     }
     Ok((ratings, "rating"))
