@@ -23,7 +23,7 @@ import time
 import torch
 
 import model
-from model import LINEAR, Config, Model, choose_linear, fresh_weights
+from model import LINEAR, Config, Model, choose_linear, fresh_weights, linear
 from training import Batch, GraphedTrainer, Rates, Trainer
 
 SUDOKU = dict(seq_len=81, vocab_size=11, num_puzzle_ids=1)
@@ -86,10 +86,10 @@ def batch_of(config: Config, size: int, device: torch.device) -> Batch:
     return Batch(cells(), cells(), zeros(), zeros())
 
 
-def train_call(config: Config, rates: Rates, size: int, device: torch.device, unit: str, graphs: bool):
+def train_call(config: Config, rates: Rates, size: int, device: torch.device, unit: str, graphs: bool, mixer: str | None):
     if model.chosen_linear == "onednn-constant":
         choose_linear("onednn")
-    trainer = Trainer(config, rates, fresh_weights(config, 1, device), size, unit)
+    trainer = Trainer(config, rates, fresh_weights(config, 1, device), size, unit, mixer)
     batch = batch_of(config, size, device)
     stepper = GraphedTrainer(trainer, batch) if graphs else trainer
     return lambda: stepper.step(batch)
@@ -98,9 +98,9 @@ def train_call(config: Config, rates: Rates, size: int, device: torch.device, un
 class Segment(torch.nn.Module):
     """Weights as parameters, so that the compiler may lay them out anew (`freezing`)."""
 
-    def __init__(self, config: Config, weights, device: torch.device, compile_level):
+    def __init__(self, config: Config, weights, device: torch.device, compile_level, mixer: str | None):
         super().__init__()
-        self.model = Model(config, device, compile_level)
+        self.model = Model(config, device, compile_level, mixer)
         weights = self.model.cast(weights)
         self.names = list(weights)
         self.values = torch.nn.ParameterList([torch.nn.Parameter(w, requires_grad=False) for w in weights.values()])
@@ -109,7 +109,7 @@ class Segment(torch.nn.Module):
         return self.model.segment(dict(zip(self.names, self.values)), (z_h, z_l), x)
 
 
-def segment_call(config: Config, size: int, device: torch.device, unit: str, graphs: bool):
+def segment_call(config: Config, size: int, device: torch.device, unit: str, graphs: bool, mixer: str | None):
     import torch._inductor.config as inductor
 
     # On a CPU the matrices are then packed once for its matrix library.
@@ -118,7 +118,7 @@ def segment_call(config: Config, size: int, device: torch.device, unit: str, gra
         choose_linear("onednn-constant")
     weights = fresh_weights(config, 1, device)
     compiled = lambda f: torch.compile(f, dynamic=False, mode="reduce-overhead" if graphs else None)
-    segment = Segment(config, weights, device, compiled if unit == "level" else lambda f: f).eval()
+    segment = Segment(config, weights, device, compiled if unit == "level" else lambda f: f, mixer).eval()
     run = compiled(segment) if unit == "step" else segment
     batch = batch_of(config, size, device)
     with torch.inference_mode():
@@ -142,7 +142,7 @@ def segment_call(config: Config, size: int, device: torch.device, unit: str, gra
 
 
 def matmul_rates(clock: Clock, computes: list[str], rows: list[tuple]) -> list[dict]:
-    """Products of two square sizes and of the rows' own projections, `[m, k] x [k, n]`."""
+    """Products of two square sizes and of the rows' own projections, `[m, k] x [k, n]`, by a weight `[n, k]` as the model has it."""
     sweep = []
     for compute in computes:
         shapes = {(2048, 2048, 2048), (4096, 4096, 4096)}
@@ -152,9 +152,9 @@ def matmul_rates(clock: Clock, computes: list[str], rows: list[tuple]) -> list[d
                 inner = config.swiglu_width(d)
                 shapes |= {(tokens, d, 2 * inner), (tokens, inner, d)}
         for m, k, n in sorted(shapes):
-            a, b = (torch.randn(*shape, device=clock.device).to(COMPUTE[compute]) for shape in ((m, k), (k, n)))
+            x, weight = (torch.randn(*shape, device=clock.device).to(COMPUTE[compute]) for shape in ((m, k), (n, k)))
             with torch.inference_mode():
-                seconds = statistics.median(clock.seconds(lambda: a @ b))
+                seconds = statistics.median(clock.seconds(lambda: linear(x, weight)))
             sweep.append(dict(m=m, k=k, n=n, compute=compute, ms=seconds * 1e3, gflops=2e-9 * m * k * n / seconds))
     return sweep
 
@@ -214,6 +214,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--unit", choices=["eager", "level", "step"], default="step", help="what torch.compile gets")
     parser.add_argument("--linear", choices=["torch", "onednn"], help="what computes f32 products on a CPU; the faster one without it")
+    parser.add_argument("--mixer", choices=["left", "right"], help="where the mixer's weights stand; as the device has it without it")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs")
     parser.add_argument("--no-matmuls", action="store_true", help="leave the sweep of matrix products out")
     parser.add_argument("--json", metavar="FILE")
@@ -237,7 +238,8 @@ def main() -> int:
     results, failed = [], []
     report = {
         "program": f"PyTorch twin, torch.compile {arguments.unit}"
-        f"{', CUDA graphs' if arguments.graphs else ''}{f', products by {model.chosen_linear}' if of_f32 else ''}",
+        f"{', CUDA graphs' if arguments.graphs else ''}{f', products by {model.chosen_linear}' if of_f32 else ''}"
+        f"{f', mixer from the {arguments.mixer}' if arguments.mixer else ''}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "machine": machine(device), "device": str(device),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
@@ -259,10 +261,8 @@ def main() -> int:
             torch.cuda.reset_peak_memory_stats(device)
         call = None
         try:
-            if what == "train":
-                call = train_call(config, rates, batch, device, arguments.unit, arguments.graphs)
-            else:
-                call = segment_call(config, batch, device, arguments.unit, arguments.graphs)
+            how = device, arguments.unit, arguments.graphs, arguments.mixer
+            call = train_call(config, rates, batch, *how) if what == "train" else segment_call(config, batch, *how)
             times = clock.seconds(call)
         except Exception as error:  # The compiler's and the driver's errors have no common ancestor.
             failed.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:500]}")

@@ -52,7 +52,7 @@ def read_config(c: dict) -> Config:
     )
 
 
-def check(path: str, unit: str, device: torch.device) -> bool:
+def check(path: str, unit: str, device: torch.device, mixer: str | None) -> bool:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         config, optimizer = json.loads(metadata["config"]), json.loads(metadata["optimizer"])
@@ -72,13 +72,14 @@ def check(path: str, unit: str, device: torch.device) -> bool:
 
     first = batch("infer/batch", torch.zeros(config["batch_size"]))
     compiled = (lambda f: torch.compile(f, dynamic=False)) if unit != "eager" else (lambda f: f)
-    model = Model(c, device, compiled)
+    model = Model(c, device, compiled, mixer)
     with torch.inference_mode():
+        cast = model.cast(weights)
         rows = weights["puzzle_emb.weights"][first.ids] if c.puzzle_dim else None
-        x = model.embed(weights, first.inputs, rows)
+        x = model.embed(cast, first.inputs, rows)
         state = tuple(z.expand_as(x) for z in model.start(weights))
         for segment in range(3):
-            state, output = model.segment(weights, state, x)
+            state, output = model.segment(cast, state, x)
             found = dict(z_H=state[0], z_L=state[1], logits=output[0], q_halt=output[1], q_continue=output[2])
             for name, value in found.items():
                 report.put(f"inference {name}", difference(value, trace[f"infer/segment{segment}/{name}"]), tolerance)
@@ -89,7 +90,7 @@ def check(path: str, unit: str, device: torch.device) -> bool:
             optimizer["lr"], optimizer["weight_decay"], optimizer["beta1"], optimizer["beta2"],
             optimizer["puzzle_emb_lr"], optimizer["puzzle_emb_weight_decay"], optimizer["ema"],
         )
-        trainer = Trainer(c, rates, {name: w.clone() for name, w in weights.items()}, config["batch_size"], unit)
+        trainer = Trainer(c, rates, {name: w.clone() for name, w in weights.items()}, config["batch_size"], unit, mixer)
     for t in range(1, steps + 1):
         group = f"train/step{t}"
         draws = trace.get(f"{group}/min_steps", torch.zeros(config["batch_size"]))
@@ -143,6 +144,7 @@ def main() -> int:
     parser.add_argument("--unit", choices=["eager", "level", "step"], default="eager", help="what is compiled")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--linear", choices=["torch", "onednn"], default="torch", help="what computes products on a CPU")
+    parser.add_argument("--mixer", choices=["left", "right"], help="where the mixer's weights stand; as the device has it without it")
     arguments = parser.parse_args()
     choose_linear(arguments.linear)
     # f32 means f32.
@@ -151,7 +153,7 @@ def main() -> int:
     for path in arguments.traces:
         torch.compiler.reset()
         try:
-            good &= check(path, arguments.unit, torch.device(arguments.device))
+            good &= check(path, arguments.unit, torch.device(arguments.device), arguments.mixer)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             print(f"error: {path}: {type(error).__name__}: {error}", file=sys.stderr)
             readable = False

@@ -203,17 +203,43 @@ def attention(x: Tensor, qkv: Tensor, out: Tensor, heads: int, tables: tuple[Ten
     return linear(mixed.transpose(1, 2).reshape(b, length, d), out)
 
 
-def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = linear(x, gate_up).chunk(2, -1)
-    return linear(F.silu(gate) * up, down)
+class FromTheLeft(torch.autograd.Function):
+    """`weight · x` for each slot. `torch.matmul` copies `x` with its sides exchanged where the weight has a gradient."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.bmm(weight.expand(x.shape[0], -1, -1), x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, weight = ctx.saved_tensors
+        # In the memory order of the weight.
+        if weight.is_contiguous():
+            of_weight = torch.bmm(grad, x.mT).sum(0)
+        else:
+            of_weight = torch.bmm(x, grad.mT).sum(0).t()
+        return torch.bmm(weight.t().expand(x.shape[0], -1, -1), grad), of_weight
 
 
-def level(blocks: list[tuple[Tensor, ...]], z: Tensor, injection: Tensor, heads: int, mlp_mixer: bool, tables) -> Tensor:
+def by_columns(weight: Tensor) -> Tensor:
+    """The same matrix column by column in memory where its rows (of 97 values) start at places from which no wide load can be made."""
+    return weight.t().contiguous().t() if weight.shape[1] % 8 else weight
+
+
+def swiglu(x: Tensor, gate_up: Tensor, down: Tensor, product=linear, dim: int = -1) -> Tensor:
+    gate, up = product(x, gate_up).chunk(2, dim)
+    return product(F.silu(gate) * up, down)
+
+
+def level(blocks: list[tuple[Tensor, ...]], z: Tensor, injection: Tensor, heads: int, mixer: str, tables) -> Tensor:
     """One update of a state: post-norm blocks over `z + injection`. A block is (mixer in, mixer out, gate and up, down)."""
     x = z + injection
     for mix_in, mix_out, gate_up, down in blocks:
-        if mlp_mixer:
-            # This norm averages over the positions.
+        # The norm of an MLP over the positions averages over them.
+        if mixer == "left":
+            x = rms_norm(x + swiglu(x, mix_in, mix_out, FromTheLeft.apply, 1), 1)
+        elif mixer == "right":
             across = x.transpose(1, 2)
             x = rms_norm(across + swiglu(across, mix_in, mix_out)).transpose(1, 2)
         else:
@@ -223,18 +249,28 @@ def level(blocks: list[tuple[Tensor, ...]], z: Tensor, injection: Tensor, heads:
 
 
 class Model:
-    """The recurrence over weights handed in. `compile_level` makes every update one compiled call: H and L share the code."""
+    """The recurrence over weights handed in. `compile_level` makes every update one compiled call: H and L share the code.
 
-    def __init__(self, config: Config, device: torch.device, compile_level=lambda function: function):
+    `mixer` says where the weights of an MLP over the positions stand in its products: on the `left`, which exchanges nothing in
+    memory, or on the `right` of the exchanged state; without it on the left on CUDA and on the right elsewhere.
+    """
+
+    def __init__(
+        self, config: Config, device: torch.device, compile_level=lambda function: function, mixer: str | None = None
+    ):
         self.config = config
+        self.mixer = mixer or ("left" if device.type == "cuda" else "right")
+        if not config.mlp_mixer:
+            self.mixer = "attention"
         self.tables = rope_tables(config, device)
         self.level = compile_level(level)
 
     def cast(self, weights: Weights) -> Weights:
-        """The dense weights in the compute type. The q head's bias is added in f32."""
-        if self.config.compute == torch.float32:
-            return weights
-        return {name: w if name == "q_head.bias" else w.to(self.config.compute) for name, w in weights.items()}
+        """The dense weights in the compute type, laid out for the mixer. The q head's bias is added in f32."""
+        cast = {name: w if name == "q_head.bias" else w.to(self.config.compute) for name, w in weights.items()}
+        if self.mixer == "left":
+            cast |= {name: by_columns(w) for name, w in cast.items() if ".mlp_t." in name}
+        return cast
 
     def blocks(self, weights: Weights, name: str) -> list[tuple[Tensor, ...]]:
         c = self.config
@@ -260,11 +296,11 @@ class Model:
 
     def update_l(self, blocks, state: State, x: Tensor) -> State:
         z_h, z_l = state
-        return z_h, self.level(blocks["L"], z_l, z_h + x, self.config.num_heads, self.config.mlp_mixer, self.tables)
+        return z_h, self.level(blocks["L"], z_l, z_h + x, self.config.num_heads, self.mixer, self.tables)
 
     def update_h(self, blocks, state: State) -> State:
         z_h, z_l = state
-        return self.level(blocks["H"], z_h, z_l, self.config.num_heads, self.config.mlp_mixer, self.tables), z_l
+        return self.level(blocks["H"], z_h, z_l, self.config.num_heads, self.mixer, self.tables), z_l
 
     def all_blocks(self, weights: Weights):
         fast = self.blocks(weights, "L")

@@ -94,15 +94,17 @@ class Trainer:
     """Weights, moments and carry of a run.
 
     `unit` says what `torch.compile` gets: nothing (`eager`), each update of a level (`level`), or the whole
-    forward pass of a step with its backward (`step`). The optimizer is compiled unless `eager`.
+    forward pass of a step with its backward (`step`). The optimizer is compiled unless `eager`. `mixer` is the model's.
     """
 
-    def __init__(self, config: Config, rates: Rates, weights: Weights, batch_size: int, unit: str = "step"):
+    def __init__(
+        self, config: Config, rates: Rates, weights: Weights, batch_size: int, unit: str = "step", mixer: str | None = None
+    ):
         self.config, self.rates, self.batch_size = config, rates, batch_size
         device = weights["lm_head.weight"].device
         compiled = lambda function: torch.compile(function, dynamic=False)
         plain = lambda function: function
-        self.model = Model(config, device, compiled if unit == "level" else plain)
+        self.model = Model(config, device, compiled if unit == "level" else plain, mixer)
         self.forward = compiled(self.act_step) if unit == "step" else self.act_step
         self.fixed = {name: weights[name] for name in weights if name not in config.shapes()}
         self.table = self.fixed.get("puzzle_emb.weights")
@@ -202,7 +204,8 @@ class Trainer:
         rows = None if self.table is None else self.table[carry.ids].requires_grad_()
         step = self.forward(self.weights, rows, carry, batch.min_steps)
         wanted = list(self.weights.values()) + ([] if rows is None else [rows])
-        gradients = torch.autograd.grad(step.loss, wanted)
+        # Those of weights that are laid out by columns are so too.
+        gradients = [g.contiguous() for g in torch.autograd.grad(step.loss, wanted)]
         return step, dict(zip(self.weights, gradients)), None if rows is None else gradients[-1]
 
     def set_rates(self) -> None:
