@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hrm::core::store::{ImportOptions, TensorFile, export, export_with, import};
+use hrm::core::store::{ImportOptions, TensorFile, export, export_to, import};
 use hrm::prelude::*;
 use program::{Ran, Workshop, hrm, words};
 use serde_json::Value;
@@ -308,6 +308,19 @@ fn an_export_takes_its_task_and_its_recipe_along() {
     assert_eq!(named.batch_size, 768);
     assert_eq!(named.model, file(&dir.join("run")).config.model);
 
+    // What goes to a device leaves it one, and a link is written through.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        symlink("/dev/null", dir.join("nothing")).unwrap();
+        symlink("linked.safetensors", dir.join("link")).unwrap();
+        fs::write(dir.join("linked.safetensors"), "old").unwrap();
+        run("export run --out nothing").ok();
+        run("export run --out link --force").ok();
+        assert!(dir.join("nothing").is_symlink() && dir.join("link").is_symlink());
+        assert!(fs::metadata(dir.join("linked.safetensors")).unwrap().len() > 1000);
+    }
+    run("export run --out -").refused(&["--out", "the name of a file"]);
     // A file without any of it is taken as before.
     let model = Checkpoint::open(dir.join("run")).unwrap();
     let model = model.model(WeightKind::Ema, &Device::flex()).unwrap();
@@ -317,7 +330,8 @@ fn an_export_takes_its_task_and_its_recipe_along() {
     // What can't be right is refused.
     let metadata = |key: &str, value: &str| {
         let more = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        export_with(&model, 6, &more, dir.join("bad.safetensors")).unwrap();
+        let mut file = fs::File::create(dir.join("bad.safetensors")).unwrap();
+        export_to(&model, 6, &more, &mut file).unwrap();
         run("import bad.safetensors --out bad")
     };
     metadata("hrm_task", "\"chess\"").refused(&["bad.safetensors", "hrm_task", "chess"]);

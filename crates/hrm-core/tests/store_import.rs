@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Int, Tensor as BurnTensor, TensorData};
 use hrm_core::store::{
     ConfigHints, ImportOptions, ImportWarning, StoreError, TensorFile, export, export_bytes,
-    export_with, import, inspect,
+    export_to, import, inspect,
 };
 use hrm_core::{
     ComputeType, GradientSpan, HaltHead, Hrm, HrmConfig, Levels, MixerKind, PositionKind,
@@ -299,7 +299,13 @@ fn an_export_takes_more_metadata_but_not_for_its_own() {
     let model = model(&small(HrmConfig::hrm(SIZES)));
     let more = [("about", "x"), ("max_segments", "99")];
     let more = BTreeMap::from(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    export_with(&model, 16, &more, &path).unwrap();
+    export_to(
+        &model,
+        16,
+        &more,
+        &mut std::fs::File::create(&path).unwrap(),
+    )
+    .unwrap();
     let file = TensorFile::open(&path).unwrap();
     assert_eq!(file.metadata()["about"], "x");
     let (_, max_segments) = inspect(&file, &ImportOptions::default()).unwrap();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args as Arguments;
-use hrm::core::store::export_with;
+use hrm::core::store::export_to;
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
-use crate::files::check_file;
+use crate::files::{check_file, write_file};
 
 /// Write the weights of a run under the official names, as a safetensors file that PyTorch programs and `hrm import` load.
 #[derive(Debug, Arguments)]
@@ -53,11 +53,17 @@ struct Line<'a> {
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
+    if args.out == Path::new("-") {
+        bail!("--out: expected the name of a file; weights are not written to stdout");
+    }
     check_file(&args.out, args.force)?;
     let device = device::choose(None)?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let segments = usize::try_from(loaded.info.config.act.max_segments).unwrap_or(usize::MAX);
-    export_with(&loaded.model, segments, &about(&loaded)?, &args.out)?;
+    let about = about(&loaded)?;
+    write_file(&args.out, args.force, |out| {
+        Ok(export_to(&loaded.model, segments, &about, out)?)
+    })?;
     let line = Line {
         checkpoint: &loaded.path,
         step: loaded.info.step,

@@ -465,24 +465,23 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
     let mut config = file.config.clone();
     args.change(&mut config)?;
     check_config(devices, &config)?;
-    let data = match &args.data {
-        Some(data) => data,
+    let load = |data| PuzzleSet::load(data, "train");
+    let (data, set) = match &args.data {
+        Some(data) => (data, load(data)?),
         // An imported run has seen none.
         None if file.data.as_os_str().is_empty() => bail!(
             "{} names no data; say with --data what it is to be trained on",
             dir.display()
         ),
-        None => &file.data,
-    };
-    let set = PuzzleSet::load(data, "train");
-    let set = match args.data {
-        Some(_) => set?,
-        None => set.with_context(|| {
-            format!(
-                "the data of the run are missing; say with --data where {} is now",
-                data.display()
-            )
-        })?,
+        None => {
+            let missing = || {
+                format!(
+                    "the data of the run are missing; say with --data where {} is now",
+                    file.data.display()
+                )
+            };
+            (&file.data, load(&file.data).with_context(missing)?)
+        }
     };
     let (set, held_out) = part(&config, set, data)?;
     let steps = match args.epochs {

@@ -21,7 +21,7 @@ use crate::model::Hrm;
 /// If the tensors can't be serialized.
 pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    write(model, max_segments, &BTreeMap::new(), &mut bytes)
+    export_to(model, max_segments, &BTreeMap::new(), &mut bytes)
         .map_err(|err| failed(Path::new("export"), err))?;
     Ok(bytes)
 }
@@ -31,20 +31,6 @@ pub fn export_bytes(model: &Hrm, max_segments: usize) -> Result<Vec<u8>, StoreEr
 /// # Errors
 /// If the file can't be written.
 pub fn export(model: &Hrm, max_segments: usize, path: impl AsRef<Path>) -> Result<(), StoreError> {
-    export_with(model, max_segments, &BTreeMap::new(), path)
-}
-
-/// As [`export`], with more metadata, such as what the model was trained on. The keys of the configuration are ours: under
-/// them `more` is not written.
-///
-/// # Errors
-/// If the file can't be written.
-pub fn export_with(
-    model: &Hrm,
-    max_segments: usize,
-    more: &BTreeMap<String, String>,
-    path: impl AsRef<Path>,
-) -> Result<(), StoreError> {
     let path = path.as_ref();
     // Hidden and of this process alone: no user's file has the name.
     let mut name = OsString::from(".");
@@ -53,7 +39,7 @@ pub fn export_with(
     let temporary = path.with_file_name(name);
     let written = || {
         let mut file = BufWriter::new(File::create(&temporary)?);
-        write(model, max_segments, more, &mut file)?;
+        export_to(model, max_segments, &BTreeMap::new(), &mut file)?;
         let file = file.into_inner().map_err(|err| err.into_error())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
@@ -71,14 +57,19 @@ fn failed(path: &Path, source: io::Error) -> StoreError {
     }
 }
 
-/// Writes the file: the length of the header, the header, the values one tensor after the other. (The crate `safetensors` puts
-/// the metadata in an order that differs from run to run.)
-fn write(
+/// As [`export_bytes`], tensor by tensor to `out`, and with more metadata, such as what the model was trained on. The keys of the
+/// configuration are ours: under them `more` is not written.
+///
+/// # Errors
+/// If `out` can't be written to.
+pub fn export_to(
     model: &Hrm,
     max_segments: usize,
     more: &BTreeMap<String, String>,
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
 ) -> io::Result<()> {
+    // The length of the header, the header, the values one tensor after the other. (The crate `safetensors` puts the metadata
+    // in an order that differs from run to run.)
     let mut weights = model.weights();
     weights.sort_by(|a, b| a.name.cmp(&b.name));
     let mut metadata = more.clone();

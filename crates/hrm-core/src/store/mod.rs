@@ -16,7 +16,7 @@ mod torch;
 
 pub use element::DType;
 pub use error::StoreError;
-pub use export::{export, export_bytes, export_with};
+pub use export::{export, export_bytes, export_to};
 pub use hints::ConfigHints;
 pub use import::{ImportOptions, ImportWarning, Imported, import, inspect};
 pub use tensor_file::{TensorFile, TensorInfo};

@@ -58,7 +58,8 @@ pub fn trials(device: &Device) -> Vec<Trial> {
 }
 
 /// Whether a device computes the matrix products of f32 in TF32, as Burn's kernels for the tensor cores of NVIDIA's GPUs do, and
-/// [`hrm_core::ops::matmul`] with `HRM_TF32=1`. Which kernel a product gets is measured, so that another shape may have got another: products of three shapes are tried.
+/// [`hrm_core::ops::matmul`] with `HRM_TF32=1`. Which kernel a product gets is measured, so that another shape may have got
+/// another: products of three shapes are tried.
 pub fn products_in_tf32(device: &Device) -> bool {
     // No other backend has the type, and each shape has its kernels compiled and measured first.
     let has_type = |device| {
