@@ -4,10 +4,12 @@
 //! shortest path are kept. Such pairs are rare (about 2 in 100,000 at 30x30 and 110 cells), so instead of
 //! drawing pairs all long ones of a grid are counted, and the grid is kept with a probability in proportion to
 //! their share: one pair of every grid that has some would favour short paths. Grids whose paths cannot be long
-//! enough are told by a few searches.
+//! enough are told by a few searches. In large grids the pairs are counted from some starts drawn at random, which
+//! changes nothing of how likely a maze is: a grid is kept as often on average, and each pair of it is as likely.
 
 use std::ops::RangeInclusive;
 
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,6 +23,11 @@ const PILOT_HITS: usize = 64;
 const PILOT_CELLS: usize = 60_000_000;
 /// Seed of the pilot: the scale belongs to the recipe, not to a run.
 const PILOT_SEED: u64 = 0x006d_617a_6573;
+
+/// Cells that the searches for long pairs in one grid may visit, which lets grids of 32x32 be searched from every cell.
+const SEARCHED_CELLS: usize = 1 << 20;
+/// Starts from which even the largest grid is searched.
+const FEWEST_STARTS: usize = 64;
 
 /// What mazes to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,12 +148,13 @@ impl Iterator for MazeGenerator {
 struct GridDraw {
     recipe: MazeRecipe,
     walls: Vec<bool>,
-    /// Number of long shortest paths.
+    /// Number of long shortest paths from the starts that were searched.
     pairs: usize,
-    /// The starts of these, and how many goals each has. The goals are found anew, for all pairs may not fit into memory.
+    /// These starts, and how many goals each has. The goals are found anew, for all pairs may not fit into memory.
     starts: Vec<(u32, u32)>,
     seen: Vec<bool>,
-    component: Vec<(usize, usize)>,
+    /// Cells from which a path may be long.
+    candidates: Vec<u32>,
     search: Search,
 }
 
@@ -159,7 +167,7 @@ impl GridDraw {
             pairs: 0,
             starts: Vec::new(),
             seen: vec![false; cells],
-            component: Vec::new(),
+            candidates: Vec::new(),
             search: Search::new(),
         }
     }
@@ -192,7 +200,8 @@ impl GridDraw {
         Ok(largest)
     }
 
-    /// Draws a grid and counts its long pairs; returns their share of all pairs of open cells.
+    /// Draws a grid and counts its long pairs; returns their share of all pairs of open cells, of large grids an estimate that is right on
+    /// average.
     fn next_share(&mut self, rng: &mut ChaCha8Rng) -> f64 {
         let (height, width) = (self.recipe.height, self.recipe.width);
         let probability = rng.random_range(self.recipe.wall_probability.clone());
@@ -204,17 +213,45 @@ impl GridDraw {
         }
         let walls = &self.walls;
         self.search.load(height, width, |cell| walls[cell]);
-        self.pairs = 0;
-        self.starts.clear();
+        self.candidates.clear();
         self.seen.copy_from_slice(&self.walls);
         // From the middle on: there the first search tells most grids whose paths are all too short.
         let middle = height / 2 * width + width / 2;
         for cell in (middle..self.walls.len()).chain(0..middle) {
             if !self.seen[cell] {
-                self.count_pairs_around(cell);
+                self.add_candidates_around(cell);
             }
         }
-        self.pairs as f64 / (open * open).max(1) as f64
+        let most = (SEARCHED_CELLS / self.walls.len()).max(FEWEST_STARTS);
+        let searched_share = self.draw_starts(most, rng);
+        if self.pairs == 0 {
+            return 0.0;
+        }
+        self.pairs as f64 / (open * open).max(1) as f64 / searched_share
+    }
+
+    /// Counts the long pairs that start in at most `most` of the candidates; returns the share of these, 0 where there are none.
+    fn draw_starts(&mut self, most: usize, rng: &mut ChaCha8Rng) -> f64 {
+        self.pairs = 0;
+        self.starts.clear();
+        let found = self.candidates.len();
+        if found > most {
+            let (drawn, _) = self.candidates.partial_shuffle(rng, most);
+            self.candidates = drawn.to_vec();
+        }
+        for &start in &self.candidates {
+            self.search.run(start as usize, None);
+            let goals = self
+                .search
+                .reached_from_farthest()
+                .take_while(|&(_, length)| length >= self.recipe.min_path_cells)
+                .count();
+            if goals > 0 {
+                self.pairs += goals;
+                self.starts.push((start, goals as u32));
+            }
+        }
+        self.candidates.len() as f64 / found.max(1) as f64
     }
 
     /// Start and goal of one of the long pairs of the grid that was drawn last.
@@ -232,8 +269,8 @@ impl GridDraw {
         unreachable!("pair {number} of {}", self.pairs)
     }
 
-    /// Counts the long pairs among the cells connected with `cell`.
-    fn count_pairs_around(&mut self, cell: usize) {
+    /// Collects the cells connected with `cell` from which a path may be long.
+    fn add_candidates_around(&mut self, cell: usize) {
         let wanted = self.recipe.min_path_cells;
         let search = &mut self.search;
         search.run(cell, None);
@@ -258,22 +295,9 @@ impl GridDraw {
         if 2 * reach - 1 < wanted {
             return;
         }
-        self.component.clear();
-        self.component.extend(search.reached_from_farthest());
-        for &(start, length_from_middle) in &self.component {
-            if length_from_middle + reach - 1 < wanted {
-                continue;
-            }
-            search.run(start, None);
-            let goals = search
-                .reached_from_farthest()
-                .take_while(|&(_, length)| length >= wanted)
-                .count();
-            if goals > 0 {
-                self.pairs += goals;
-                self.starts.push((start as u32, goals as u32));
-            }
-        }
+        let is_far = |&(_, length): &(usize, usize)| length + reach > wanted;
+        let far = search.reached_from_farthest().take_while(is_far);
+        self.candidates.extend(far.map(|(start, _)| start as u32));
     }
 
     fn maze(&self, start: usize, goal: usize) -> Result<Maze, DataError> {
@@ -322,19 +346,54 @@ mod tests {
     }
 
     #[test]
-    fn all_pairs_of_a_large_grid_are_counted_and_not_stored() {
+    fn all_pairs_of_a_grid_are_counted_and_not_stored() {
         let mut draw = GridDraw::new(MazeRecipe {
             wall_probability: 0.2..=0.2,
-            ..MazeRecipe::new(40, 40, 2)
+            ..MazeRecipe::new(32, 32, 2)
         });
         draw.next_share(&mut ChaCha8Rng::seed_from_u64(1));
-        // More than a thousand open cells, most of them connected.
-        assert!(draw.pairs > 1_000_000 && draw.starts.capacity() < 4096);
+        // Some eight hundred open cells, most of them connected.
+        assert!(draw.pairs > 400_000 && draw.starts.capacity() < 2048);
         let mut found = std::collections::HashSet::new();
         for number in (0..draw.pairs).step_by(97) {
             let (start, goal) = draw.pair(number);
             assert!(start != goal && !draw.walls[start] && !draw.walls[goal]);
             assert!(found.insert((start, goal)));
+        }
+    }
+
+    #[test]
+    fn the_share_from_some_starts_is_right_on_average() {
+        let mut draw = GridDraw::new(MazeRecipe {
+            wall_probability: 0.3..=0.3,
+            ..MazeRecipe::new(30, 30, 60)
+        });
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let all_starts = loop {
+            if draw.next_share(&mut rng) > 0.01 {
+                break draw.candidates.clone();
+            }
+        };
+        let all = draw.pairs as f64;
+        let rounds = 2000;
+        let mut sum = 0.0;
+        for _ in 0..rounds {
+            draw.candidates.clone_from(&all_starts);
+            let share = draw.draw_starts(16, &mut rng);
+            assert_eq!(share, 16.0 / all_starts.len() as f64);
+            sum += draw.pairs as f64 / share;
+        }
+        let mean = sum / f64::from(rounds);
+        assert!((mean / all - 1.0).abs() < 0.03, "{mean} of {all}");
+    }
+
+    #[test]
+    fn the_largest_mazes_are_made() {
+        let mut mazes = MazeGenerator::new(MazeRecipe::new(255, 255, 110), 1).unwrap();
+        for _ in 0..2 {
+            let puzzle = mazes.generate();
+            assert!(puzzle.path_cells() >= 110);
+            assert_eq!(puzzle.maze().verify(puzzle.answer()), Verdict::Exact);
         }
     }
 
