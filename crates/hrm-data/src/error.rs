@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::numbered::Numbered;
+
 /// An error of this crate. Messages say where, what was expected and what was found; what the operating system says is their
 /// [source](std::error::Error::source), and no part of the message.
 #[derive(Debug, thiserror::Error)]
@@ -300,8 +302,8 @@ impl DataError {
     }
 
     /// What the reader of a CSV file has found, at its line.
-    pub(crate) fn csv(path: &Path, error: csv::Error) -> Self {
-        let line = error.position().map_or(1, csv::Position::line);
+    pub(crate) fn csv<R>(path: &Path, error: csv::Error, lines: &Numbered<R>) -> Self {
+        let line = lines.line_of(error.position());
         let found = match error.into_kind() {
             csv::ErrorKind::Io(source) => {
                 return Self::Read {

@@ -58,7 +58,7 @@ pub struct Provenance {
 pub struct SourceFile {
     /// Name of the file.
     pub name: String,
-    /// SHA-256 in hex.
+    /// SHA-256 in hex; empty of what was no file, as a pipe.
     pub sha256: String,
 }
 
@@ -148,6 +148,9 @@ impl PuzzleSet {
         let ours = hrm.and_then(|mut hrm| hrm.splits.remove(split));
         let derived = ours.as_ref().is_some_and(|split| split.derived);
 
+        if dataset.sets.is_empty() {
+            return Err(problem(&about, "sets", "at least one", "none"));
+        }
         let (mut inputs, mut labels) = (Tokens::new(), Tokens::new());
         let mut arrays = Arrays::default();
         for (at, name) in dataset.sets.iter().enumerate() {

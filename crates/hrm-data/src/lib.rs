@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod maze;
 #[cfg(feature = "fs")]
 mod npy;
+mod numbered;
 mod sampler;
 mod set;
 pub mod sudoku;

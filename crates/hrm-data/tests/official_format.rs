@@ -441,6 +441,11 @@ fn what_is_wrong_with_a_folder_is_said_with_file_and_field() {
         ),
         (
             "sets",
+            serde_json::json!([]),
+            "train/dataset.json: sets: expected at least one, found none",
+        ),
+        (
+            "sets",
             serde_json::json!(["../all"]),
             "train/dataset.json: sets[0]: expected a name without path, found \"../all\"",
         ),

@@ -2,9 +2,11 @@
 
 use super::{Distribution, Examined, Report, Shared, examine};
 use crate::maze::{self, Maze};
+use crate::numbered::Numbered;
 use crate::sudoku::{Board, SudokuSize};
 use crate::{DataError, IGNORED, PuzzleSet, SetInfo, Task};
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Looks at the first `limit` examples of every split of a data folder.
@@ -20,7 +22,7 @@ pub fn inspect_folder(dir: impl AsRef<Path>, limit: usize) -> Result<Report, Dat
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(read_error)? {
         let entry = entry.map_err(read_error)?;
-        if entry.path().join("dataset.json").is_file() {
+        if is_split(entry.path())? {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
@@ -36,6 +38,24 @@ pub fn inspect_folder(dir: impl AsRef<Path>, limit: usize) -> Result<Report, Dat
         expected: "a folder with dataset.json, such as train".to_owned(),
         found: "none".to_owned(),
     })
+}
+
+/// Whether a folder is a split of a data folder.
+///
+/// # Errors
+/// If that can't be told, as of a folder that may not be read.
+pub fn is_split(dir: impl AsRef<Path>) -> Result<bool, DataError> {
+    let about = dir.as_ref().join("dataset.json");
+    match std::fs::metadata(&about) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(source) => Err(DataError::Read {
+            path: about,
+            source,
+        }),
+    }
 }
 
 /// Looks at the first `limit` examples of every set, splits of one task by their names; `None` of no sets.
@@ -65,71 +85,101 @@ pub fn inspect_sets(sets: &[(String, PuzzleSet)], limit: usize) -> Option<Report
     })
 }
 
-/// Looks at the first `limit` puzzles of a CSV file of Sudokus or mazes, which is told from the first question.
-/// Unlike the readers of these it accepts wrong answers, and counts them. `shape` is the height and width of the grids;
-/// without it mazes must be square.
+/// Looks at the first `limit` puzzles of a CSV file: see [`CsvExamples`].
 ///
 /// # Errors
-/// With file and line: another header, a question that is neither, a field of the wrong length or with characters
-/// that mean nothing, a rating that is no number.
+/// As [`CsvExamples::read`].
 pub fn inspect_csv(
     path: impl AsRef<Path>,
     shape: Option<(usize, usize)>,
     limit: usize,
 ) -> Result<Report, DataError> {
-    let path = path.as_ref();
-    let file = std::fs::File::open(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
-    let mut reader = csv::Reader::from_reader(std::io::BufReader::new(file));
-    let malformed = |error| DataError::csv(path, error);
-    let expected = ["source", "question", "answer", "rating"];
-    let header = reader.headers().map_err(malformed)?;
-    if *header != expected[..] {
-        let found: Vec<&str> = header.iter().collect();
-        let found = found.join(",").chars().take(80).collect();
-        let expected = expected.join(",");
-        return Err(DataError::CsvHeader { expected, found }.at_line(path, 1));
+    Ok(CsvExamples::read(path, shape)?.inspect(limit))
+}
+
+/// The puzzles of a CSV file of Sudokus or mazes as they are. Unlike the readers of these it accepts wrong answers.
+#[derive(Clone, Debug)]
+pub struct CsvExamples {
+    /// The questions with the answers.
+    pub set: PuzzleSet,
+    /// What the file says about the hardness of each.
+    pub ratings: Vec<Option<u64>>,
+    name: String,
+}
+
+impl CsvExamples {
+    /// Looks at the first `limit` puzzles.
+    pub fn inspect(&self, limit: usize) -> Report {
+        let Examined { mut report, .. } = examine(&self.name, &self.set, limit);
+        report.rating = Distribution::of(self.ratings.iter().take(limit).flatten().copied());
+        Report {
+            task: self.set.info().task,
+            splits: vec![report],
+            shared: Vec::new(),
+        }
     }
-    let mut info: Option<SetInfo> = None;
-    let (mut inputs, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new());
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(malformed)? {
-        let line = record.position().map_or(0, csv::Position::line);
-        let field = |column: usize| record.get(column).unwrap_or_default();
-        let info = match &mut info {
-            Some(info) => info,
-            empty => {
-                empty.insert(kind(field(1), shape).map_err(|error| error.at_line(path, line))?)
-            }
+
+    /// Reads a file, whose kind is told from the first question. `shape` is the height and width of the grids; without it mazes must be
+    /// square.
+    ///
+    /// # Errors
+    /// With file and line: another header, a question that is neither, a field of the wrong length or with characters
+    /// that mean nothing, a rating that is no number; a file without puzzles.
+    pub fn read(path: impl AsRef<Path>, shape: Option<(usize, usize)>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        let file = std::fs::File::open(path).map_err(|source| DataError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let mut reader = csv::Reader::from_reader(Numbered::new(std::io::BufReader::new(file)));
+        let expected = ["source", "question", "answer", "rating"];
+        let header = match reader.headers() {
+            Ok(header) => header.clone(),
+            Err(error) => return Err(DataError::csv(path, error, reader.get_ref())),
         };
-        inputs.extend(question(info, field(1)).map_err(|error| error.at_line(path, line))?);
-        labels.extend(answer(info, field(2)).map_err(|error| error.at_line(path, line))?);
-        let rating = match field(3) {
-            "" => None,
-            text => Some(text.parse::<u64>().map_err(|_| {
-                let error = DataError::CsvColumn {
-                    column: "rating",
-                    expected: "a whole number or nothing".to_owned(),
-                    found: format!("`{}`", text.chars().take(40).collect::<String>()),
-                };
-                error.at_line(path, line)
-            })?),
-        };
-        ratings.push(rating);
+        if header != expected[..] {
+            let found: Vec<&str> = header.iter().collect();
+            let found = found.join(",").chars().take(80).collect();
+            let expected = expected.join(",");
+            return Err(DataError::CsvHeader { expected, found }.at_line(path, 1));
+        }
+        let mut info: Option<SetInfo> = None;
+        let (mut inputs, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut record = csv::StringRecord::new();
+        while (reader.read_record(&mut record))
+            .map_err(|error| DataError::csv(path, error, reader.get_ref()))?
+        {
+            let line = reader.get_ref().line_of(record.position());
+            let field = |column: usize| record.get(column).unwrap_or_default();
+            let info = match &mut info {
+                Some(info) => info,
+                empty => {
+                    empty.insert(kind(field(1), shape).map_err(|error| error.at_line(path, line))?)
+                }
+            };
+            inputs.extend(question(info, field(1)).map_err(|error| error.at_line(path, line))?);
+            labels.extend(answer(info, field(2)).map_err(|error| error.at_line(path, line))?);
+            let rating = match field(3) {
+                "" => None,
+                text => Some(text.parse::<u64>().map_err(|_| {
+                    let error = DataError::CsvColumn {
+                        column: "rating",
+                        expected: "a whole number or nothing".to_owned(),
+                        found: format!("`{}`", text.chars().take(40).collect::<String>()),
+                    };
+                    error.at_line(path, line)
+                })?),
+            };
+            ratings.push(rating);
+        }
+        let info = info.ok_or_else(|| DataError::EmptySet.at_line(path, 1))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self {
+            set: PuzzleSet::from_examples(info, inputs, labels)?,
+            ratings,
+            name: name.into_owned(),
+        })
     }
-    let info = info.ok_or(DataError::EmptySet)?;
-    let task = info.task;
-    let set = PuzzleSet::from_examples(info, inputs, labels)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let Examined { mut report, .. } = examine(&name, &set, limit);
-    report.rating = Distribution::of(ratings.into_iter().take(limit).flatten());
-    Ok(Report {
-        task,
-        splits: vec![report],
-        shared: Vec::new(),
-    })
 }
 
 /// The kind of set that a question begins.
@@ -284,6 +334,35 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_answer_is_not_wrong() {
+        let puzzles = Generator::new(SudokuSize::Four).puzzles(4, 1).unwrap();
+        let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::None).unwrap();
+        let without = |set: &PuzzleSet| {
+            let inputs = (0..set.num_examples()).flat_map(|i| set.example(i).inputs.to_vec());
+            let inputs: Vec<u8> = inputs.collect();
+            let labels = vec![IGNORED; inputs.len()];
+            PuzzleSet::from_examples(set.info().clone(), inputs, labels).unwrap()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        set.save(dir.path(), "train").unwrap();
+        without(&set.subset(2..4)).save(dir.path(), "test").unwrap();
+        let report = inspect_folder(dir.path(), usize::MAX).unwrap();
+        let sudoku = report.splits[0].sudoku.as_ref().unwrap();
+        assert_eq!((sudoku.right, sudoku.one_solution), (0, 2));
+        assert!(sudoku.wrong.is_empty());
+        // They are compared by the solution that they have.
+        assert_eq!(report.shared[0].examples, 2);
+        let mazes: Vec<_> = maze::MazeGenerator::new(maze::MazeRecipe::small(), 1)
+            .unwrap()
+            .take(2)
+            .collect();
+        let set = without(&PuzzleSet::from_mazes(&mazes, Augmentation::None).unwrap());
+        let report = inspect_sets(&[("test".to_owned(), set)], usize::MAX).unwrap();
+        let maze = report.splits[0].maze.as_ref().unwrap();
+        assert_eq!((maze.exact, maze.invalid, maze.wrong.len()), (0, 0, 0));
+    }
+
+    #[test]
     fn mazes_that_are_not_square_are_read_by_their_shape() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.csv");
@@ -321,10 +400,11 @@ mod tests {
         );
         let path = dir.path().join("s.csv");
         std::fs::write(&path, "source,question,answer,rating\n").unwrap();
-        assert!(matches!(
-            inspect_csv(&path, None, 1),
-            Err(DataError::EmptySet)
-        ));
+        let found = inspect_csv(&path, None, 1).unwrap_err().to_string();
+        assert!(
+            found.contains("s.csv:1: the puzzle set is empty"),
+            "{found}"
+        );
         std::fs::write(&path, "source,question,answer,rating\na,123,123,1\n").unwrap();
         let found = inspect_csv(&path, None, 1).unwrap_err().to_string();
         assert!(found.ends_with("s.csv:2: expected 16, 36, 81 or 256 cells, found 3"));

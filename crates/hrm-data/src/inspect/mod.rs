@@ -17,7 +17,7 @@ mod maze;
 mod sudoku;
 
 #[cfg(feature = "fs")]
-pub use files::{inspect_csv, inspect_folder, inspect_sets};
+pub use files::{CsvExamples, inspect_csv, inspect_folder, inspect_sets, is_split};
 pub use maze::MazeReport;
 pub use sudoku::SudokuReport;
 

@@ -1,8 +1,8 @@
 //! What there is to say about Sudokus.
 
 use super::{Distribution, Key, key};
-use crate::Example;
 use crate::sudoku::{Board, Canonical, Solver, SudokuSize, verify};
+use crate::{Example, IGNORED};
 use serde::{Deserialize, Serialize};
 
 /// Guesses after which the number of solutions is left open; only 16x16 boards may need so many.
@@ -45,6 +45,14 @@ pub(super) struct Count {
     undecided: usize,
 }
 
+fn form(question: &Board, answer: &Board) -> Option<Key> {
+    let form = Canonical::of(question, answer).ok()?;
+    Some(key(
+        "sudoku",
+        &[form.question().cells(), form.answer().cells()],
+    ))
+}
+
 impl Count {
     /// Counts an example; its key, if it is a puzzle with its answer.
     pub(super) fn add(&mut self, size: SudokuSize, example: &Example<'_>) -> Option<Key> {
@@ -75,6 +83,13 @@ impl Count {
             .with_max_guesses(MAX_GUESSES)
             .solve(&question);
         self.guesses.push(first.guesses);
+        if example.labels.iter().all(|&label| label == IGNORED) {
+            // There is no answer, but the solver's where it is the only one.
+            let only = first
+                .first
+                .filter(|_| search.complete && search.solutions == 1)?;
+            return form(&question, &only);
+        }
         let answer = match Board::from_tokens(size, &example.labels) {
             Ok(answer) => answer,
             Err(error) => {
@@ -89,11 +104,7 @@ impl Count {
                 return None;
             }
         }
-        let form = Canonical::of(&question, &answer).ok()?;
-        Some(key(
-            "sudoku",
-            &[form.question().cells(), form.answer().cells()],
-        ))
+        form(&question, &answer)
     }
 
     pub(super) fn finish(self) -> SudokuReport {

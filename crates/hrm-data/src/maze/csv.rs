@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::grid::{MazePuzzle, square_side, text};
 use crate::DataError;
+use crate::numbered::Numbered;
 
 const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
 
@@ -36,9 +37,11 @@ pub fn read_csv_from(
     shape: Option<(usize, usize)>,
 ) -> Result<Vec<MazePuzzle>, DataError> {
     let name = name.as_ref();
-    let mut reader = csv::Reader::from_reader(reader);
-    let malformed = |error| DataError::csv(name, error);
-    let header = reader.headers().map_err(malformed)?.clone();
+    let mut reader = csv::Reader::from_reader(Numbered::new(reader));
+    let header = match reader.headers() {
+        Ok(header) => header.clone(),
+        Err(error) => return Err(DataError::csv(name, error, reader.get_ref())),
+    };
     let column = |wanted: &str| {
         header
             .iter()
@@ -55,8 +58,10 @@ pub fn read_csv_from(
     let mut shape = shape;
     let mut puzzles = Vec::new();
     let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(malformed)? {
-        let line = record.position().map_or(0, csv::Position::line);
+    while (reader.read_record(&mut record))
+        .map_err(|error| DataError::csv(name, error, reader.get_ref()))?
+    {
+        let line = reader.get_ref().line_of(record.position());
         let parse = || {
             // A record has as many fields as the header, or reading it failed.
             let question = record.get(question).unwrap_or_default();

@@ -1,0 +1,107 @@
+//! Lines of a CSV file, by which its errors are placed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+
+/// Longest line that is read.
+const MAX_LINE: u64 = 1 << 20;
+
+/// A reader that knows the lines of what was read: `csv` tells where a record begins before the line ends that it skips.
+pub(crate) struct Numbered<R> {
+    inner: R,
+    /// Bytes that were read.
+    read: u64,
+    /// The line that is read, from 1, and where it begins.
+    line: u64,
+    begin: u64,
+    /// Whether a byte of it was read that is no line end.
+    begun: bool,
+    /// First bytes and numbers of the lines that hold something, but for those before a byte that was asked for.
+    lines: RefCell<VecDeque<(u64, u64)>>,
+}
+
+impl<R> Numbered<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            read: 0,
+            line: 1,
+            begin: 0,
+            begun: false,
+            lines: RefCell::default(),
+        }
+    }
+
+    /// The line of a record, from where `csv` says that it begins, each time the same or later.
+    pub(crate) fn line_of(&self, record: Option<&csv::Position>) -> u64 {
+        let byte = record.map_or(0, csv::Position::byte);
+        let mut lines = self.lines.borrow_mut();
+        while lines.front().is_some_and(|&(first, _)| first < byte) {
+            lines.pop_front();
+        }
+        lines.front().map_or(self.line, |&(_, line)| line)
+    }
+}
+
+impl<R: Read> Read for Numbered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        for &byte in buffer.iter().take(count) {
+            match byte {
+                b'\n' => {
+                    self.line += 1;
+                    self.begin = self.read + 1;
+                    self.begun = false;
+                }
+                b'\r' => {}
+                _ if self.begun => {}
+                _ => {
+                    self.begun = true;
+                    self.lines.get_mut().push_back((self.read, self.line));
+                }
+            }
+            self.read += 1;
+        }
+        if self.read - self.begin > MAX_LINE {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "line {}: expected at most {MAX_LINE} bytes, found more",
+                    self.line
+                ),
+            ));
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<u64> {
+        let mut reader = csv::Reader::from_reader(Numbered::new(text.as_bytes()));
+        let mut record = csv::StringRecord::new();
+        let mut lines = Vec::new();
+        while reader.read_record(&mut record).unwrap() {
+            lines.push(reader.get_ref().line_of(record.position()));
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_are_those_of_an_editor() {
+        assert_eq!(lines("a,b\n1,2\n3,4"), [2, 3]);
+        assert_eq!(lines("a,b\r\n1,2\r\n3,4\r\n"), [2, 3]);
+        assert_eq!(lines("a,b\n\n\n1,2\n\r\n3,4\n"), [4, 6]);
+        assert_eq!(lines("a,b\n\"x\n\ny\",2\n3,4\n"), [2, 5]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused() {
+        let mut reader = csv::Reader::from_reader(Numbered::new(io::repeat(b'0')));
+        let error = reader.headers().unwrap_err().to_string();
+        assert!(error.contains("line 1: expected at most"), "{error}");
+    }
+}
