@@ -196,6 +196,14 @@ pub enum TrainError {
         "`eval_every` is set, but there are no held-out puzzles: expected a split `test`, or a share of the training data in `eval_hold_out`"
     )]
     NoHeldOut,
+    /// No held-out puzzle has an answer to compare with.
+    #[error(
+        "none of the {puzzles} held-out puzzles has an answer to compare with: expected at least one, or no `eval_every`"
+    )]
+    NoAnswers {
+        /// How many there are.
+        puzzles: usize,
+    },
     /// Training goes wrong in spite of all that the guard has done.
     #[error("step {step}: {reason}; gave up{}", history(faults))]
     GaveUp {

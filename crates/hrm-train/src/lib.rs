@@ -38,7 +38,8 @@ pub use optimizer::{
 pub use preset::{PRESETS, Preset};
 pub use run::{
     Best, Changes, Difference, Fault, GuardConfig, MetricsLine, Outcome, Progress, Remedy, Run,
-    RunEvent, RunFile, best_weights, differences, latest_checkpoint, read_metrics,
+    RunEvent, RunFile, best_weights, differences, is_run_file, latest_checkpoint, metrics_path,
+    read_metrics,
 };
 pub use schedule::Schedule;
 pub use trainer::{StepReport, TrainState, Trainer, check_data};

@@ -45,8 +45,14 @@ pub(crate) fn config_path(dir: &Path) -> PathBuf {
     dir.join(CONFIG)
 }
 
-pub(crate) fn metrics_path(dir: &Path) -> PathBuf {
-    dir.join(METRICS)
+/// The reports of a run, `metrics.jsonl`; there is no such file before the first step.
+pub fn metrics_path(dir: impl AsRef<Path>) -> PathBuf {
+    dir.as_ref().join(METRICS)
+}
+
+/// Whether a run writes a file of this name into its folder.
+pub fn is_run_file(name: impl AsRef<OsStr>) -> bool {
+    is(name.as_ref(), |name| FILES.contains(&name) || name == LOCK)
 }
 
 fn checkpoints(dir: &Path) -> PathBuf {

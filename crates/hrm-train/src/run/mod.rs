@@ -16,7 +16,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use hrm_act::{Batch, Metrics};
 use hrm_core::Hrm;
-use hrm_data::{PuzzleSet, Task};
+use hrm_data::{IGNORED, PuzzleSet, Task};
 
 use crate::checkpoint::{Checkpoint, Snapshot};
 use crate::error::TrainError;
@@ -24,7 +24,7 @@ use crate::evaluate::{EvalConfig, Evaluation, evaluate};
 use crate::trainer::{StepReport, TrainState, Trainer, check_data};
 
 pub use file::{Changes, Difference, RunFile, differences};
-pub use folder::{best_weights, latest_checkpoint};
+pub use folder::{best_weights, is_run_file, latest_checkpoint, metrics_path};
 pub use guard::{Best, Fault, GuardConfig, Progress, Remedy};
 pub use journal::{MetricsLine, read_metrics};
 
@@ -288,9 +288,17 @@ impl Run {
     /// are more or fewer than before, the best so far is none to compare with: the next evaluation is the best.
     ///
     /// # Errors
-    /// If they don't fit the model, or are not those that the run has evaluated on so far.
+    /// If they don't fit the model, none has an answer, or they are not those that the run has evaluated on so far.
     pub fn hold_out(&mut self, set: Arc<PuzzleSet>) -> Result<(), TrainError> {
         check_data(&self.trainer.config().model.sizes(), &set)?;
+        let asked = set.limited(self.trainer.config().eval_puzzles);
+        let has_answer =
+            |index| (asked.example(index).labels.iter()).any(|&label| label != IGNORED);
+        if !(0..asked.num_examples()).any(has_answer) {
+            return Err(TrainError::NoAnswers {
+                puzzles: asked.num_examples(),
+            });
+        }
         let found = set.fingerprint();
         match &self.trainer.state().progress.held_out {
             Some(expected) if *expected != found => Err(TrainError::DataChanged {

@@ -827,3 +827,21 @@ fn a_run_that_goes_on_from_a_packed_one_can_be_saved_at_once() {
     assert_eq!(again.state().step, 5);
     again.step().unwrap();
 }
+
+#[test]
+fn held_out_puzzles_without_answers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = start(dir.path(), &run_file(), None);
+    let set = puzzles(2);
+    let inputs: Vec<u8> = (0..set.num_examples())
+        .flat_map(|index| set.example(index).inputs.to_vec())
+        .collect();
+    let labels = vec![hrm_data::IGNORED; inputs.len()];
+    let unknown = PuzzleSet::from_examples(set.info().clone(), inputs, labels).unwrap();
+    let error = run.hold_out(Arc::new(unknown)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("none of the 12 held-out puzzles"),
+        "{error}"
+    );
+    run.hold_out(set).unwrap();
+}
