@@ -13,6 +13,7 @@ import argparse
 import datetime
 import gc
 import json
+import math
 import os
 import platform
 import resource
@@ -65,17 +66,22 @@ class Clock:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def seconds(self, call) -> list[float]:
-        """Of each repeat, after two calls that compile and warm up."""
+    def seconds(self, call, at_a_time: int = 1) -> list[float]:
+        """Of each repeat, after two that compile and warm up."""
         times = []
         for repeat in range(-2, self.repeats):
             self.wait()
             start = time.perf_counter()
-            call()
+            for _ in range(at_a_time):
+                call()
             self.wait()
             if repeat >= 0:
-                times.append(time.perf_counter() - start)
+                times.append((time.perf_counter() - start) / at_a_time)
         return times
+
+    def queued_seconds(self, call) -> list[float]:
+        """As `seconds`, of a call that may be too short beside the wait for it: as many at a time as take 20 ms."""
+        return self.seconds(call, max(1, math.ceil(0.02 / min(self.seconds(call)))))
 
 
 def batch_of(config: Config, size: int, device: torch.device) -> Batch:
@@ -86,13 +92,39 @@ def batch_of(config: Config, size: int, device: torch.device) -> Batch:
     return Batch(cells(), cells(), zeros(), zeros())
 
 
+class Wrong(Exception):
+    """What was timed has computed something else than it was to."""
+
+
+def compare(what: str, found: torch.Tensor, expected: torch.Tensor) -> None:
+    """What two ways to call one compiled step have made: it is but rounding, of sums in another order, that they may differ by."""
+    error = ((found - expected).float().norm() / expected.float().norm()).item()
+    if not error <= 1e-2:
+        raise Wrong(f"{what}: relative error {error:.1e} of 1.0e-02 against the same step called otherwise")
+
+
 def train_call(config: Config, rates: Rates, size: int, device: torch.device, unit: str, graphs: bool, mixer: str | None):
+    """A step, and a check of it: from one state, the step as it is timed and the compiled one come to the same. `check.py` tells whether
+    that is right.
+    """
     if model.chosen_linear == "onednn-constant":
         choose_linear("onednn")
     trainer = Trainer(config, rates, fresh_weights(config, 1, device), size, unit, mixer)
     batch = batch_of(config, size, device)
     stepper = GraphedTrainer(trainer, batch) if graphs else trainer
-    return lambda: stepper.step(batch)
+
+    def check() -> None:
+        start, change = trainer.copy(), []
+        for step in stepper.step, trainer.step:
+            trainer.restore(start)
+            loss = step(batch).loss.detach().clone()
+            change.append((loss, trainer.flat.detach() - start.tensors[0], *(z.clone() for z in trainer.carry.state), trainer.carry.steps.clone()))
+        if not torch.equal(change[0][-1], change[1][-1]):
+            raise Wrong("the slots have made other numbers of segments than by the same step called otherwise")
+        for what, found, expected in zip(("the loss", "the weights' change", "z_H", "z_L"), *change):
+            compare(what, found, expected)
+
+    return lambda: stepper.step(batch), check
 
 
 class Segment(torch.nn.Module):
@@ -130,15 +162,32 @@ def segment_call(config: Config, size: int, device: torch.device, unit: str, gra
     def call():
         with torch.inference_mode():
             torch.compiler.cudagraph_mark_step_begin()
-            (z_h, z_l), _output = run(*state, x)
+            (z_h, z_l), output = run(*state, x)
             if graphs:
                 # The graph's outputs live until its next call.
                 state[0].copy_(z_h)
                 state[1].copy_(z_l)
             else:
                 state[:] = z_h, z_l
+            return output
 
-    return call
+    def check() -> None:
+        """From one state it comes to the same again, and from another to something else."""
+        made = []
+        with torch.inference_mode():
+            start = [z.clone() for z in state]
+            for again in range(3):
+                if again != 1:
+                    # With graphs, where they are read.
+                    state[:] = [z.copy_(old) for z, old in zip(state, start)] if graphs else start
+                logits = call()[0].clone()
+                made.append((logits, *(z.clone() for z in state)))
+        for what, first, other, last in zip(("the logits", "z_H", "z_L"), *made):
+            compare(what, last, first)
+            if torch.equal(first, other):
+                raise Wrong(f"{what}: the next segment has changed nothing")
+
+    return call, check
 
 
 def matmul_rates(clock: Clock, computes: list[str], rows: list[tuple]) -> list[dict]:
@@ -154,7 +203,7 @@ def matmul_rates(clock: Clock, computes: list[str], rows: list[tuple]) -> list[d
         for m, k, n in sorted(shapes):
             x, weight = (torch.randn(*shape, device=clock.device).to(COMPUTE[compute]) for shape in ((m, k), (n, k)))
             with torch.inference_mode():
-                seconds = statistics.median(clock.seconds(lambda: linear(x, weight)))
+                seconds = statistics.median(clock.queued_seconds(lambda: linear(x, weight)))
             sweep.append(dict(m=m, k=k, n=n, compute=compute, ms=seconds * 1e3, gflops=2e-9 * m * k * n / seconds))
     return sweep
 
@@ -259,22 +308,23 @@ def main() -> int:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        call = None
+        call = check = None
         try:
             how = device, arguments.unit, arguments.graphs, arguments.mixer
-            call = train_call(config, rates, batch, *how) if what == "train" else segment_call(config, batch, *how)
+            call, check = train_call(config, rates, batch, *how) if what == "train" else segment_call(config, batch, *how)
             times = clock.seconds(call)
+            if device.type == "cuda":
+                # What its allocator holds, as ours is counted.
+                memory = torch.cuda.max_memory_reserved(device) / 2**20
+            else:
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            check()
         except Exception as error:  # The compiler's and the driver's errors have no common ancestor.
             failed.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:500]}")
             print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
         else:
             seconds = statistics.median(times)
             rate = config.flops()[what == "train"] * batch / seconds * 1e-9
-            if device.type == "cuda":
-                # What its allocator holds, as ours is counted.
-                memory = torch.cuda.max_memory_reserved(device) / 2**20
-            else:
-                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
             share = rate / best[compute] if best[compute] else None
             results.append({
                 "name": name, "model": name.split("/")[0], "what": what, "compute": compute, "batch": batch,
@@ -283,7 +333,7 @@ def main() -> int:
             })
             shown = f"{share:7.0%}" if share else f"{'':7}"
             print(f"{name:34} {seconds * 1e3:10.1f} {min(times) * 1e3:10.1f} {batch / seconds:10.1f} {rate:10.1f} {shown}", flush=True)
-        del call
+        del call, check
         if arguments.json:
             write_report(arguments.json, report)
     return 1 if failed else 0

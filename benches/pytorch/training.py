@@ -97,6 +97,13 @@ class Trainer:
     forward pass of a step with its backward (`step`). The optimizer is compiled unless `eager`. `mixer` is the model's.
     """
 
+    @dataclass
+    class Copy:
+        """What a step changes."""
+
+        step_count: int
+        tensors: list[Tensor | None]
+
     def __init__(
         self, config: Config, rates: Rates, weights: Weights, batch_size: int, unit: str = "step", mixer: str | None = None
     ):
@@ -233,6 +240,23 @@ class Trainer:
                 self.ema.lerp_(self.flat, 1 - self.rates.ema)
         self.carry = step.carry
 
+    def copy(self) -> "Trainer.Copy":
+        copied = [t if t is None else t.detach().clone() for t in self.tensors()]
+        return Trainer.Copy(self.step_count, copied)
+
+    def restore(self, copy: "Trainer.Copy") -> None:
+        """In place: a graph reads where it has read."""
+        self.step_count = copy.step_count
+        with torch.no_grad():
+            for tensor, value in zip(self.tensors(), copy.tensors):
+                if tensor is not None:
+                    tensor.copy_(value)
+
+    def tensors(self) -> list[Tensor | None]:
+        carry = self.carry
+        slots = [*carry.state, carry.steps, carry.halted, carry.inputs, carry.labels, carry.ids]
+        return [self.flat, self.m, self.v, self.ema, self.table, *slots]
+
     def step(self, batch: Batch) -> Step:
         self.set_rates()
         step, gradients, row_gradient = self.gradients(batch)
@@ -264,9 +288,11 @@ class GraphedTrainer:
             for old, value in pairs:
                 old.copy_(value)
         trainer.carry = home
+        self.made = step
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: Batch) -> Step:
         self.trainer.set_rates()
         for name in "inputs", "labels", "ids", "min_steps":
             getattr(self.batch, name).copy_(getattr(batch, name), non_blocking=True)
         self.graph.replay()
+        return self.made

@@ -31,6 +31,9 @@ pub use report::{Compared, Machine, Matmul, Report, Row};
 use crate::device::{self, DeviceError, Footprint, compute_name, is_flex};
 use model::{Case, Work};
 
+/// What a matrix product is timed over at least.
+const QUEUED_SECONDS: f64 = 0.02;
+
 /// Why a benchmark could not be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -211,6 +214,7 @@ impl Bench {
             let mut work = Work::prepare(case, config, &self.device).map_err(|e| e.to_string())?;
             let times = self.times(|| work.call())?;
             let memory = report::peak_mib(&self.device);
+            work.check()?;
             Ok((times, memory, work.flops()))
         });
         let (times, memory, flops) = timed.and_then(|timed| timed).map_err(failed)?;
@@ -265,10 +269,10 @@ impl Bench {
                         .cast(dtype(compute))
                 };
                 let (a, b) = (random([m, k]), random([k, n]));
-                self.times(|| {
-                    let _product = matmul(a.clone(), b.clone());
-                    Ok(())
-                })
+                let mut product = None;
+                let times = self.queued_times(|| product = Some(matmul(a.clone(), b.clone())))?;
+                model::check_finite(product.into_iter().map(|product| product.narrow(0, 0, 1)))?;
+                Ok(times)
             });
             match timed.and_then(|timed| timed) {
                 Ok(times) => {
@@ -297,10 +301,33 @@ impl Bench {
     }
 
     /// Seconds of the calls that count, sorted, the device's work included.
-    fn times(&self, mut call: impl FnMut() -> Result<(), String>) -> Result<Vec<f64>, String> {
+    fn times(&self, call: impl FnMut() -> Result<(), String>) -> Result<Vec<f64>, String> {
+        self.times_of(self.repeats.max(1), call)
+    }
+
+    /// As [`Bench::times`], of a call that may be too short beside the wait for it: as many follow each other between two waits as
+    /// take [`QUEUED_SECONDS`].
+    fn queued_times(&self, mut call: impl FnMut()) -> Result<Vec<f64>, String> {
+        let one = self.times_of(1, || {
+            call();
+            Ok(())
+        })?;
+        let calls = (QUEUED_SECONDS / one[0]).ceil().clamp(1.0, 1e4);
+        let times = self.times(|| {
+            (0..calls as usize).for_each(|_| call());
+            Ok(())
+        })?;
+        Ok(times.into_iter().map(|seconds| seconds / calls).collect())
+    }
+
+    fn times_of(
+        &self,
+        repeats: usize,
+        mut call: impl FnMut() -> Result<(), String>,
+    ) -> Result<Vec<f64>, String> {
         let wait = || self.device.sync().map_err(|error| error.to_string());
         let mut times = Vec::new();
-        for repeat in 0..self.warm_up + self.repeats.max(1) {
+        for repeat in 0..self.warm_up + repeats {
             wait()?;
             let start = Instant::now();
             call()?;

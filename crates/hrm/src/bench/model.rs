@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use hrm_act::{Batch, HaltPolicy};
-use hrm_core::{ComputeType, Hrm, HrmConfig, LatentState, Levels, PuzzleEmbeddingConfig};
+use hrm_core::{
+    ComputeType, Hrm, HrmConfig, LatentState, Levels, PuzzleEmbeddingConfig, SegmentOutput,
+};
 use hrm_data::arc::{ArcSettings, ArcSource, ArcTask, Grid, NameStyle, Pair, TestUse, build_sets};
 use hrm_data::maze::{MazeAugmentation, MazeGenerator, MazeRecipe};
 use hrm_data::sudoku::{Generator, SudokuSize};
@@ -191,11 +193,15 @@ pub(super) struct Work {
 
 #[expect(clippy::large_enum_variant, reason = "one of them at a time")]
 enum Kind {
-    Train(Box<Trainer>),
+    Train {
+        trainer: Box<Trainer>,
+        batch: Batch,
+    },
     Segment {
         model: Box<Hrm>,
         state: Option<LatentState>,
         x: Tensor<3>,
+        output: Option<SegmentOutput>,
     },
     Adaptive {
         model: Box<Hrm>,
@@ -223,9 +229,10 @@ impl Work {
             )
         };
         let kind = match case.what {
-            What::Train => {
-                Kind::Train(Box::new(Trainer::new(config.clone(), set.clone(), device)?))
-            }
+            What::Train => Kind::Train {
+                trainer: Box::new(Trainer::new(config.clone(), set.clone(), device)?),
+                batch: Batch::from_host(&sampler()?.next_batch(), device),
+            },
             What::Data => Kind::Data(Box::new(sampler()?)),
             What::Segment | What::Adaptive => {
                 let model = Box::new(Hrm::new(&config.model, 1, device)?.frozen());
@@ -236,6 +243,7 @@ impl Work {
                         state: Some(model.segment(model.initial_state(), x.clone()).0),
                         model,
                         x,
+                        output: None,
                     },
                     _ => Kind::Adaptive { model, x },
                 }
@@ -250,15 +258,20 @@ impl Work {
 
     pub(super) fn call(&mut self) -> Result<(), String> {
         match &mut self.kind {
-            Kind::Train(trainer) => {
-                trainer.step().map_err(|error| error.to_string())?;
+            Kind::Train { trainer, batch } => {
+                trainer.step_on(batch.clone());
             }
-            Kind::Segment { model, state, x } => {
+            Kind::Segment {
+                model,
+                state,
+                x,
+                output,
+            } => {
                 let before = state.take().unwrap_or_else(|| model.initial_state());
                 let device = model.device();
-                let (after, _output) =
+                let (after, read) =
                     hrm_core::ops::on_pool(&device, || model.segment(before, x.clone()));
-                *state = Some(after);
+                (*state, *output) = (Some(after), Some(read));
             }
             Kind::Adaptive { model, x } => {
                 let (act, device) = (self.config.act, model.device());
@@ -271,17 +284,49 @@ impl Work {
         Ok(())
     }
 
+    /// Reads what the calls have come to. A device that lacked memory or a kernel has left work undone, and says so to who reads.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match &self.kind {
+            Kind::Train { trainer, .. } => {
+                let snapshot = trainer.snapshot().map_err(|error| error.to_string())?;
+                snapshot.not_finite().map_or(Ok(()), |name| {
+                    Err(format!("`{name}` has values that are no numbers"))
+                })
+            }
+            Kind::Segment { state, output, .. } => {
+                let of_state = state.iter().flat_map(|state| [&state.z_h, &state.z_l]);
+                let logits = output.iter().map(|output| &output.logits);
+                let read = of_state.chain(logits).cloned();
+                check_finite(read.map(|x| x.flatten::<2>(0, 1)))
+            }
+            // What it has read decides how long it thinks; the other needs no device.
+            Kind::Adaptive { .. } | Kind::Data(_) => Ok(()),
+        }
+    }
+
     /// Counted operations of a call, where it computes.
     pub(super) fn flops(&self) -> Option<f64> {
         let flops = self.config.model.flops(self.config.act.max_segments);
         let of_one = match &self.kind {
-            Kind::Train(_) => flops.training_step as f64,
+            Kind::Train { .. } => flops.training_step as f64,
             Kind::Segment { .. } => flops.segment as f64,
             Kind::Adaptive { .. } => flops.segment as f64 * f64::from(self.segments),
             Kind::Data(_) => return None,
         };
         Some(of_one * self.config.batch_size as f64)
     }
+}
+
+/// Reads the sums of what was computed.
+pub(super) fn check_finite(computed: impl IntoIterator<Item = Tensor<2>>) -> Result<(), String> {
+    for x in computed {
+        let sum = x.cast(FloatDType::F32).sum().try_into_vec_as::<f32>();
+        let sum = sum.map_err(|error| error.to_string())?;
+        if !sum.iter().all(|sum| sum.is_finite()) {
+            return Err("it computed what is no number".to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// Segments until every slot halts, its mask read after each as the reasoner does; gives their number.
