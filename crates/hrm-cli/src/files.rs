@@ -1,13 +1,13 @@
 //! Files that a command writes: whole or not at all, and over nothing without `--force`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hrm::data::SourceFile;
-use hrm::train::{Run, TrainError};
+use hrm::train::{Run, TrainError, is_run_file};
 use sha2::{Digest, Sha256};
 
 /// Refuses to write over something that is there. An empty folder is nothing.
@@ -53,11 +53,47 @@ pub(crate) fn check_file(path: &Path, force: bool) -> Result<()> {
             folder.display()
         );
     }
-    check_free(path, force)
+    check_free(path, force)?;
+    let target = behind_link(path);
+    let probe = temporary(&target, TMP);
+    File::create(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Refuses stdout for what is no text, or comes beside text.
+pub(crate) fn not_stdout(path: &Path) -> Result<()> {
+    if path == Path::new("-") {
+        bail!("-: stdout is for what is told; expected the name of a file");
+    }
+    Ok(())
+}
+
+/// As [`check_file`], for a picture: refuses a name that tells another kind of picture than the one that is written.
+#[cfg(feature = "draw")]
+pub(crate) fn check_picture(path: &Path, kind: &str, force: bool) -> Result<()> {
+    const KINDS: [&str; 9] = [
+        "png", "gif", "svg", "pdf", "jpg", "jpeg", "webp", "bmp", "tiff",
+    ];
+    not_stdout(path)?;
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    if ending != kind && KINDS.iter().any(|other| ending == *other) {
+        bail!(
+            "{}: expected a name that ends in .{kind}, the kind of picture that is written",
+            path.display()
+        );
+    }
+    check_file(path, force)
 }
 
 /// Refuses a folder that is there, and with `force` one that doesn't hold `mark`, which every folder of its kind does.
 pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
+    if path.file_name().is_none() {
+        bail!(
+            "{}: expected a name, under which the folder is put in its place when it is whole",
+            path.display()
+        );
+    }
     check_free(path, force)?;
     if path.is_file() {
         bail!(
@@ -71,7 +107,14 @@ pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
             path.display()
         );
     }
-    Ok(())
+    // Folders on the way to it are made, too.
+    let target = behind_link(path);
+    let is_there = |folder: &&Path| *folder != Path::new("") && folder.exists();
+    let above = target.ancestors().skip(1).find(is_there);
+    let probe = temporary(&above.unwrap_or(Path::new(".")).join("folder"), TMP);
+    fs::create_dir(&probe)
+        .and_then(|()| fs::remove_dir(&probe))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Refuses a folder that `--force` may not take for a run: other programs have a file `config.json`, too.
@@ -122,7 +165,7 @@ pub(crate) fn write_file(
         return written.with_context(|| format!("cannot write {}", path.display()));
     }
     let target = behind_link(path);
-    let temporary = temporary(&target, "tmp");
+    let temporary = temporary(&target, TMP);
     let written = (|| -> Result<()> {
         let mut out = BufWriter::new(File::create(&temporary)?);
         write(&mut out)?;
@@ -138,8 +181,11 @@ pub(crate) fn write_file(
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// In a folder that is being written, and locked as long as its process lives.
+const WRITING: &str = ".writing";
+
 /// Writes a folder: under a temporary name beside it, then renamed. With `force` an old one that holds `mark` gives way at
-/// the last moment; what else lies in it stays.
+/// the last moment; what else lies in it stays. What a process left that was killed at it is put right first.
 pub(crate) fn write_folder(
     path: &Path,
     force: bool,
@@ -147,12 +193,24 @@ pub(crate) fn write_folder(
     write: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     check_folder(path, force, mark)?;
+    put_right(&behind_link(path), mark)
+        .with_context(|| format!("cannot clear what is left beside {}", path.display()))?;
+    // An old one may have come back.
+    check_folder(path, force, mark)?;
     let path = &behind_link(path);
-    let (temporary, old) = (temporary(path, "tmp"), temporary(path, "old"));
+    let (temporary, old) = (temporary(path, TMP), temporary(path, OLD));
     let written = (|| -> Result<()> {
-        fs::create_dir_all(&temporary)
-            .with_context(|| format!("cannot create {}", temporary.display()))?;
+        let writing = || -> io::Result<File> {
+            fs::create_dir_all(&temporary)?;
+            let file = File::create(temporary.join(WRITING))?;
+            // There are file systems without locks.
+            let _ = file.try_lock();
+            Ok(file)
+        };
+        let writing =
+            writing().with_context(|| format!("cannot create {}", temporary.display()))?;
         write(&temporary)?;
+        drop(writing);
         let swap = || -> io::Result<()> {
             if path.exists() {
                 fs::rename(path, &old)?;
@@ -169,8 +227,69 @@ pub(crate) fn write_folder(
     } else {
         keep_others(&old, path)?;
         let _ = fs::remove_dir_all(&old);
+        let _ = fs::remove_file(path.join(WRITING));
     }
     written
+}
+
+/// Removes the folders that killed processes were writing as `path`, and gives it back what they had put aside.
+fn put_right(path: &Path, mark: &str) -> Result<()> {
+    for half in left(path, TMP)? {
+        let writing = File::open(half.join(WRITING));
+        if writing.is_ok_and(|file| file.try_lock().is_ok()) {
+            fs::remove_dir_all(half)?;
+        }
+    }
+    if !left(path, TMP)?.is_empty() {
+        // Another process is at it.
+        return Ok(());
+    }
+    for old in left(path, OLD)? {
+        if !old.join(mark).exists() {
+            continue;
+        }
+        match path.exists() {
+            true => {
+                keep_others(&old, path)?;
+                fs::remove_dir_all(old)?;
+            }
+            false => fs::rename(old, path)?,
+        }
+    }
+    if path.join(WRITING).is_file() {
+        fs::remove_file(path.join(WRITING))?;
+    }
+    Ok(())
+}
+
+/// Folders of [`temporary`] names beside `path`.
+fn left(path: &Path, what: &str) -> io::Result<Vec<PathBuf>> {
+    let start = beside(path, what);
+    let (Some(folder), Some(start)) = (start.parent(), start.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let folder = match folder == Path::new("") {
+        true => Path::new("."),
+        false => folder,
+    };
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let is_left = |name: &OsStr| {
+        let rest = name
+            .as_encoded_bytes()
+            .strip_prefix(start.as_encoded_bytes());
+        let process = rest.and_then(|rest| rest.strip_prefix(b"-"));
+        process.is_some_and(|process| !process.is_empty() && process.iter().all(u8::is_ascii_digit))
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_left(&entry.file_name()) && entry.path().is_dir() {
+            found.push(path.with_file_name(entry.file_name()));
+        }
+    }
+    Ok(found)
 }
 
 /// What no command has written moves from an old folder to the new one.
@@ -181,26 +300,34 @@ fn keep_others(old: &Path, new: &Path) -> Result<()> {
     for entry in entries {
         let from = entry?.path();
         let to = new.join(from.file_name().unwrap_or_default());
+        if from.join(SPLIT).is_file() {
+            // A split goes with its set, and what others have put into it stays.
+            keep_others(&from, &to)?;
+            continue;
+        }
         if to.symlink_metadata().is_ok() || is_ours(&from) {
             continue;
         }
-        fs::rename(&from, &to)
+        fs::create_dir_all(new)
+            .and_then(|()| fs::rename(&from, &to))
             .with_context(|| format!("cannot move {} to {}", from.display(), new.display()))?;
     }
     Ok(())
 }
 
-/// Whether an entry is a part of a data set or of a run, which goes with it: a new one may have no such part.
+/// The file that a split of a data set has.
+const SPLIT: &str = "dataset.json";
+
+/// Whether a file is a part of a data set or of a run, which goes with it: a new one may have no such part.
 fn is_ours(path: &Path) -> bool {
-    const NAMES: [&str; 5] = [
-        "identifiers.json",
-        "hrm.json",
-        "metrics.jsonl",
-        "best.safetensors",
-        ".lock",
-    ];
-    let is_named = |name: &&str| path.file_name().is_some_and(|found| found == *name);
-    NAMES.iter().any(is_named) || path.join("dataset.json").is_file()
+    let name = path.file_name().unwrap_or_default();
+    let is_of_data = ["identifiers.json", "hrm.json", SPLIT, WRITING]
+        .iter()
+        .any(|known| name == *known);
+    // Arrays are named `SET__WHAT.npy`.
+    let is_array =
+        (name.to_str()).is_some_and(|name| name.contains("__") && name.ends_with(".npy"));
+    is_of_data || is_array || is_run_file(name)
 }
 
 /// A hidden name beside `path`.
@@ -210,6 +337,11 @@ pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
     name.push(format!(".{what}"));
     path.with_file_name(name)
 }
+
+/// A file or folder that is not whole yet.
+const TMP: &str = "tmp";
+/// A folder that a new one takes the place of.
+const OLD: &str = "old";
 
 /// The same for this process alone.
 fn temporary(path: &Path, what: &str) -> PathBuf {
@@ -240,7 +372,11 @@ pub(crate) fn source(path: &Path) -> Result<SourceFile> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
-        sha256: read().with_context(|| format!("cannot read {}", path.display()))?,
+        // A pipe is read but once.
+        sha256: match is_stream(path) {
+            true => String::new(),
+            false => read().with_context(|| format!("cannot read {}", path.display()))?,
+        },
     })
 }
 
@@ -296,6 +432,8 @@ mod tests {
         fs::create_dir_all(path.join("run/checkpoints")).unwrap();
         fs::write(path.join("run/config.json"), "mine").unwrap();
         fs::write(path.join("notes.txt"), "mine").unwrap();
+        fs::write(path.join("test/notes.txt"), "mine").unwrap();
+        fs::write(path.join("test/all__inputs.npy"), "old").unwrap();
         write_folder(&path, true, "x", |at| Ok(fs::write(at.join("x"), "new")?)).unwrap();
         let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
         assert_eq!(
@@ -303,8 +441,57 @@ mod tests {
             ["new", "mine", "mine"]
         );
         // A split that the new set lacks is none of it.
-        assert!(!path.join("test").exists());
+        assert_eq!(fs::read_dir(path.join("test")).unwrap().count(), 1);
+        assert_eq!(read("test/notes.txt"), "mine");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_put_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let names = || -> Vec<String> {
+            let names = fs::read_dir(dir.path()).unwrap();
+            let mut names: Vec<_> = (names.map(|entry| entry.unwrap().file_name()))
+                .map(|name| name.into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let put = |name: &str, files: &[&str]| {
+            fs::create_dir_all(at(name)).unwrap();
+            for file in files {
+                fs::write(at(name).join(file), "old").unwrap();
+            }
+        };
+        let write = |at: &Path| Ok(fs::write(at.join("x"), "new")?);
+        // Killed while it wrote; others of a name of another kind.
+        put(".set.tmp-1", &[WRITING]);
+        put(".set.tmp-x", &[WRITING]);
+        put(".setting.tmp-1", &[WRITING]);
+        write_folder(&at("set"), false, "x", write).unwrap();
+        assert_eq!(names(), [".set.tmp-x", ".setting.tmp-1", "set"]);
+        assert_eq!(fs::read_dir(at("set")).unwrap().count(), 1);
+        // Killed before the new one was there.
+        fs::remove_dir_all(at("set")).unwrap();
+        put(".set.old-2", &["x", "notes.txt"]);
+        put(".set.tmp-2", &["x", WRITING]);
+        assert!(write_folder(&at("set"), false, "x", write).is_err());
+        assert_eq!(fs::read(at("set/x")).unwrap(), b"old");
+        assert_eq!(names(), [".set.tmp-x", ".setting.tmp-1", "set"]);
+        // Killed before all was moved.
+        fs::rename(at("set"), at(".set.old-3")).unwrap();
+        put("set", &["x", WRITING]);
+        write_folder(&at("set"), true, "x", write).unwrap();
+        assert_eq!(fs::read(at("set/x")).unwrap(), b"new");
+        assert_eq!(fs::read(at("set/notes.txt")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(at("set")).unwrap().count(), 2);
+        // One that lives.
+        put(".set.tmp-4", &[]);
+        let living = File::create(at(".set.tmp-4").join(WRITING)).unwrap();
+        living.lock().unwrap();
+        write_folder(&at("set"), true, "x", write).unwrap();
+        assert!(at(".set.tmp-4").is_dir());
     }
 
     #[cfg(unix)]
@@ -344,5 +531,21 @@ mod tests {
         check_file(&dir.path().join("x.png"), false).unwrap();
         check_file(Path::new("x.png"), false).unwrap();
         check_file(Path::new("-"), false).unwrap();
+    }
+
+    #[cfg(feature = "draw")]
+    #[test]
+    fn a_picture_has_the_name_of_its_kind() {
+        assert!(check_picture(Path::new("-"), "png", false).is_err());
+        for name in ["x.png", "x.PNG", "x", "x.2"] {
+            check_picture(Path::new(name), "png", false).unwrap();
+        }
+        for name in ["x.svg", "x.Gif"] {
+            let refused = check_picture(Path::new(name), "png", false).unwrap_err();
+            assert!(
+                refused.to_string().contains("ends in .png"),
+                "{name}: {refused}"
+            );
+        }
     }
 }

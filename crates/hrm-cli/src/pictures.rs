@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use hrm::draw::Thinking;
 use hrm::prelude::*;
 
-use crate::files::{check_file, write_file};
+use crate::files::{check_picture, write_file};
 
 /// Pictures that are wanted of the answers.
 #[derive(Debug)]
@@ -29,12 +29,13 @@ impl Pictures {
         task: Task,
         count: usize,
     ) -> Result<Self> {
-        for path in [png, gif].into_iter().flatten() {
+        let wanted = [(png, "png"), (gif, "gif")].into_iter();
+        for (path, kind) in wanted.filter_map(|(path, kind)| Some((path?, kind))) {
             if path.file_name().is_none() || path.is_dir() {
                 bail!("{}: expected the name of a file", path.display());
             }
             for index in 0..count {
-                check_file(&numbered(path, index, count), force)?;
+                check_picture(&numbered(path, index, count), kind, force)?;
             }
         }
         Ok(Self {

@@ -26,7 +26,13 @@ struct Line {
 /// Reads all puzzles. The first line tells a CSV file by its column `question`; else each line is a puzzle, or as many
 /// lines as the grid has rows.
 pub(crate) fn read(source: impl BufRead, task: Task, seq_len: usize) -> io::Result<Vec<Asked>> {
-    let lines = lines(source)?;
+    let mut lines = lines(source)?;
+    // Some programs mark UTF-8 so.
+    if let Some(text) = lines.first_mut().and_then(|line| line.text.as_mut())
+        && text.starts_with('\u{feff}')
+    {
+        text.remove(0);
+    }
     let header = lines
         .first()
         .and_then(|line| line.text.as_deref())

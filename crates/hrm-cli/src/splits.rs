@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use hrm::data::inspect::is_split;
 use hrm::prelude::*;
 
 /// A split of a data folder. Where there is no such split, those that there are are named; a file in it that is wrong is
 /// named by the error itself.
 pub(crate) fn load_split(dir: &Path, split: &str) -> Result<PuzzleSet> {
-    let names = splits(dir);
+    let names = splits(dir)?;
     if names.is_empty() {
         return PuzzleSet::load(dir, split)
             .with_context(|| format!("{} holds no data", dir.display()));
@@ -24,15 +25,16 @@ pub(crate) fn load_split(dir: &Path, split: &str) -> Result<PuzzleSet> {
 }
 
 /// Names of the splits of a data folder.
-fn splits(dir: &Path) -> Vec<String> {
+fn splits(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
     let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
+        return Ok(names);
     };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().join("dataset.json").is_file())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    for entry in entries.flatten() {
+        if is_split(entry.path())? {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
     names.sort();
-    names
+    Ok(names)
 }

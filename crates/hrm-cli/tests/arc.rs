@@ -107,8 +107,8 @@ fn what_can_not_be_judged_is_not_reported_as_wrong() {
         &format!("train --preset trm-small --data data --out run --steps 1 {tiny}"),
     )
     .ok();
-    let eval = "eval --checkpoint run --data data --segments 1 --min-confidence 0.1";
-    let ran = words(dir, eval).ok();
+    let eval = "eval --checkpoint run --data data --min-confidence 0.1";
+    let ran = words(dir, &format!("{eval} --segments 1")).ok();
     assert!(
         ran.stdout.contains("none of 2 puzzles has an answer") && !ran.stdout.contains('%'),
         "{}",

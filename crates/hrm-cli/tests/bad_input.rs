@@ -325,6 +325,8 @@ fn lengths_that_no_run_has() {
     train("--epochs many").refused(&["--epochs", "many"]);
     train("--epochs 2 --steps 5").refused(&["--epochs", "--steps"]);
     train("--epochs 2 --set steps=5").refused(&["--epochs and --set steps"]);
+    train("--steps 2 --set steps=5").refused(&["--steps and --set steps"]);
+    train("--seed 2 --set seed=5").refused(&["--seed and --set seed"]);
     // A quarter of an epoch are two steps, and four are made.
     workshop
         .untouched(|| workshop.run("train --resume run --epochs 0.25"))
@@ -441,6 +443,11 @@ fn no_error_says_its_cause_twice() {
         &["`max_segments`"],
     );
     refused("import nowhere --out new", &["nowhere: cannot be read: "]);
+    refused(
+        "import run --out new",
+        &["run is a run already", "hrm export run"],
+    );
+    refused("import data --out new", &["data is a folder"]);
     refused(
         "data build arc --input tasks.json --out new",
         &["tasks.json: ", "task a", "line 1"],
@@ -778,4 +785,81 @@ fn mazes_that_are_not_square() {
     }
     words(dir, "data inspect m36.csv --size 5x5")
         .refused(&["m36.csv:2: expected 25 cells, found 36"]);
+}
+
+#[test]
+fn puzzles_of_another_task_with_the_same_sizes() {
+    let workshop = Workshop::with_run();
+    workshop
+        .run("data maze generate --size 4 --min-path 5 --count 12 --seed 1 --out mazes.csv")
+        .ok();
+    workshop
+        .run("data build maze --input mazes.csv --test-count 4 --out mazes")
+        .ok();
+    workshop
+        .untouched(|| workshop.run("eval --checkpoint run --data mazes"))
+        .refused(&[
+            "mazes: expected puzzles of the model's task",
+            "sudoku",
+            "maze",
+        ]);
+}
+
+#[test]
+fn a_file_that_is_none_of_puzzles_is_not_told_line_by_line() {
+    let workshop = Workshop::with_run();
+    fs::write(
+        workshop.path("six.txt"),
+        format!("{}\n", ".".repeat(36)).repeat(30),
+    )
+    .unwrap();
+    let ran = workshop.run("solve --checkpoint run --file six.txt");
+    assert_eq!(ran.code, Some(2));
+    let told: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(told.len(), 21, "{}", ran.stderr);
+    assert!(told[19].contains("six.txt:20: ") && told[20].contains("10 more puzzles"));
+    // Programs are told each.
+    let ran = workshop.run("solve --checkpoint run --file six.txt --json");
+    assert_eq!(ran.objects().len(), 30);
+    // A mark that some programs write before UTF-8 is no part of a puzzle.
+    fs::write(workshop.path("mark.txt"), "\u{feff}1.....3........2\n").unwrap();
+    let ran = workshop.run("solve --checkpoint run --file mark.txt --json");
+    assert_eq!(ran.objects()[0]["question"], "1.....3........2");
+    workshop
+        .run("solve --checkpoint run --tracee 1.....3........2")
+        .refused(&["--tracee", "no option"]);
+}
+
+#[test]
+fn what_can_not_be_drawn_or_told_is_not_passed_over() {
+    let workshop = Workshop::with_data();
+    let text = "source,question,answer,rating\r\n\
+                a,1234341221434...,1234341221434321,3\r\n\
+                a,12..............,2134341221434321,\r\n";
+    fs::write(workshop.path("wrong.csv"), text).unwrap();
+    let ran = workshop.run("data inspect wrong.csv --show 1");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("wrong.csv example 0"), "{}", ran.stdout);
+    // Lines are those of an editor.
+    fs::write(
+        workshop.path("wrong.csv"),
+        text.replace("2134341221434321", "21343412214343"),
+    )
+    .unwrap();
+    workshop
+        .run("data inspect wrong.csv")
+        .refused(&["wrong.csv:3: "]);
+    workshop
+        .run("data build sudoku --input wrong.csv --out new")
+        .refused(&["wrong.csv:3: "]);
+    fs::write(workshop.path("none.csv"), "source,question,answer,rating\n").unwrap();
+    workshop
+        .run("data inspect none.csv")
+        .refused(&["none.csv", "empty"]);
+    workshop
+        .run("data build sudoku --input puzzles.csv --test none.csv --out new")
+        .refused(&["none.csv: expected at least one puzzle"]);
+    workshop
+        .run("data build sudoku --input puzzles.csv --out .")
+        .refused(&[".: expected a name"]);
 }

@@ -146,5 +146,8 @@ fn runs_without_curves_are_refused() {
         .run("plot empty --out c.png")
         .refused(&["empty", "at least one report"]);
     workshop.run("plot --out c.png").refused(&["RUN"]);
+    workshop
+        .run("plot data --out c.svg")
+        .refused(&["c.svg", "ends in .png"]);
     assert!(!workshop.path("c.png").exists());
 }

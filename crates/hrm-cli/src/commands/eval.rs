@@ -15,10 +15,11 @@ use hrm::act::reasoner::Summary;
 use hrm::data::IGNORED;
 use hrm::device;
 use hrm::prelude::*;
-use hrm::train::{check_data, wilson};
+use hrm::train::{CheckpointInfo, check_data, wilson};
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::arguments::at_least_one;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
 use crate::splits::load_split;
@@ -43,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "test", value_name = "NAME")]
     split: String,
     /// At most N examples, of as many original puzzles as can be.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
     limit: Option<usize>,
     /// Which weights of the checkpoint.
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
@@ -141,6 +142,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let set = load_split(&args.data, &args.split)?;
     check_data(&loaded.model.config().sizes(), &set)?;
+    check_task(&loaded, &set, &args.data)?;
+    if has_other_ids(&loaded, &set, &args.data) {
+        console.note(format_args!(
+            "warning: {} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing",
+            args.data.display()
+        ));
+    }
     let set = set.limited(args.limit.unwrap_or(usize::MAX));
     let asked = Asked {
         total: set.num_examples(),
@@ -181,10 +189,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     })?;
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
-    let votes = match ballot {
-        Some(ballot) => Some(ballot.close(&args.ballot, &args.data, args.force)?),
-        None => None,
-    };
+    let votes = ballot.as_ref().map(|ballot| ballot.count(&args.ballot));
     let (found, summary) = summed(&judged);
     let line = Line {
         checkpoint: &loaded.path,
@@ -198,7 +203,36 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         votes,
     };
     console.result(&line, describe(&line, asked.total))?;
+    if let Some(ballot) = &ballot {
+        ballot.write(&args.ballot, &args.data, args.force)?;
+    }
     Ok(Outcome::Done)
+}
+
+/// Refuses puzzles of another task than the model's, whose sizes may be the same.
+fn check_task(loaded: &Loaded, set: &PuzzleSet, data: &Path) -> Result<()> {
+    let (model, found) = (loaded.info.task, set.info().task);
+    if model != Task::Other && found != Task::Other && model != found {
+        bail!(
+            "{}: expected puzzles of the model's task, {}, found {}",
+            data.display(),
+            serde_json::to_string(&model)?,
+            serde_json::to_string(&found)?
+        );
+    }
+    Ok(())
+}
+
+/// Whether puzzle ids may mean other puzzles than in the training: of one id there is nothing to mistake.
+fn has_other_ids(loaded: &Loaded, set: &PuzzleSet, data: &Path) -> bool {
+    let CheckpointInfo {
+        config, data: seen, ..
+    } = &loaded.info;
+    // A training that holds puzzles out has seen a part of its split.
+    if set.info().num_puzzle_ids < 2 || seen.is_empty() || config.eval_hold_out.is_some() {
+        return false;
+    }
+    PuzzleSet::load(data, "train").is_ok_and(|train| train.fingerprint() != *seen)
 }
 
 /// Whether answers can be verified, or may be withheld.

@@ -143,6 +143,18 @@ pub(super) fn import_file(
     console: &Console,
 ) -> Result<Outcome> {
     settings.check_out()?;
+    if path.is_dir() {
+        match RunFile::read(path) {
+            Ok(_) => bail!(
+                "{0} is a run already: go on with it by `hrm train --resume {0}`, or write its weights by `hrm export {0}`",
+                path.display()
+            ),
+            Err(_) => bail!(
+                "{} is a folder; expected a checkpoint, which is a file",
+                path.display()
+            ),
+        }
+    }
     let device = device::choose(None)?;
     let preset = settings
         .preset

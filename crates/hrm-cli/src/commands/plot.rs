@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 use clap::Args as Arguments;
 use hrm::act::Metrics;
 use hrm::draw::{Chart, Look, Panels, Series};
-use hrm::train::{Evaluation, MetricsLine, read_metrics};
+use hrm::train::{Evaluation, MetricsLine, metrics_path, read_metrics};
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::{check_file, write_file};
+use crate::files::{check_picture, write_file};
 
 /// Points of a curve beyond which the values are also drawn averaged.
 const SMOOTHED: usize = 60;
@@ -134,7 +134,7 @@ const PANELS: [Panel; 5] = [
 ];
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    check_file(&args.out, args.force)?;
+    check_picture(&args.out, "png", args.force)?;
     let mut read_runs = Vec::with_capacity(args.runs.len());
     for run in &args.runs {
         read_runs.push(read(run)?);
@@ -180,11 +180,11 @@ fn read(run: &Path) -> Result<Curves> {
             run.display()
         );
     }
-    let file = run.join("metrics.jsonl");
+    let file = metrics_path(run);
     if !file.is_file() {
         bail!(
-            "{}: expected a run with a metrics.jsonl, found none",
-            run.display()
+            "{}: expected the curves of a run, found none",
+            file.display()
         );
     }
     let mut curves = Curves::default();

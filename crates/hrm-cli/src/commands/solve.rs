@@ -20,6 +20,9 @@ use crate::pictures::Pictures;
 use crate::puzzles::{self, Asked};
 use crate::think::Think;
 
+/// Puzzles that could not be read of which each is told; the others are counted.
+const TOLD: usize = 20;
+
 /// Guesses after which it is left open whether a Sudoku has a solution.
 const MAX_GUESSES: u64 = 100_000;
 
@@ -128,21 +131,16 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
 
     let several = asked.len() > 1;
-    let mut outcome = Outcome::Done;
+    let mut problems = Problems::new(source, console);
+    let mut is_refused = false;
     let mut good = Vec::new();
     for Asked { line, tokens } in asked {
         match tokens {
             Ok(tokens) => good.push((line, tokens)),
-            Err(error) => {
-                outcome = Outcome::BadInput;
-                console.problem(format_args!("{source}:{line}: {error}"));
-                console.object(&Bad {
-                    line,
-                    error: &error,
-                })?;
-            }
+            Err(error) => problems.tell(line, &error)?,
         }
     }
+    problems.tell_rest();
 
     let drawing = Drawing::new(loaded.task, seq_len);
     #[cfg(feature = "draw")]
@@ -189,30 +187,64 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                         answer.trace_q_halt.clear();
                     }
                     let verdict = answer.verdict(args.think.min_confidence);
-                    let refused = answer.verified == Some(false) || !verdict.is_given();
-                    if refused && outcome == Outcome::Done {
-                        outcome = Outcome::Negative;
-                    }
+                    is_refused |= answer.verified == Some(false) || !verdict.is_given();
                     let asked = (*line, inputs.as_slice());
                     bar.suspend(|| {
                         show(asked, several, &answer, verdict, &loaded, &drawing, console)
                     })?;
                 }
-                Err(error) => {
-                    outcome = Outcome::BadInput;
-                    let error = error.to_string();
-                    console.problem(format_args!("{source}:{line}: {error}"));
-                    console.object(&Bad {
-                        line: *line,
-                        error: &error,
-                    })?;
-                }
+                Err(error) => problems.tell(*line, &error.to_string())?,
             }
             next += 1;
         }
     }
     bar.finish_and_clear();
-    Ok(outcome)
+    problems.tell_rest();
+    Ok(match is_refused {
+        _ if problems.found > 0 => Outcome::BadInput,
+        true => Outcome::Negative,
+        false => Outcome::Done,
+    })
+}
+
+/// Puzzles that can't be solved for what they are. A file that is no file of puzzles is not told line by line.
+struct Problems<'a> {
+    source: String,
+    console: &'a Console,
+    found: usize,
+    /// Of these, those that were not told.
+    untold: usize,
+}
+
+impl<'a> Problems<'a> {
+    fn new(source: String, console: &'a Console) -> Self {
+        Self {
+            source,
+            console,
+            found: 0,
+            untold: 0,
+        }
+    }
+
+    /// Programs are told all.
+    fn tell(&mut self, line: u64, error: &str) -> Result<()> {
+        self.found += 1;
+        match self.found <= TOLD {
+            true => (self.console).problem(format_args!("{}:{line}: {error}", self.source)),
+            false => self.untold += 1,
+        }
+        Ok(self.console.object(&Bad { line, error })?)
+    }
+
+    fn tell_rest(&mut self) {
+        if self.untold > 0 {
+            (self.console).problem(format_args!(
+                "{}: {} more puzzles like these (--json tells each)",
+                self.source, self.untold
+            ));
+            self.untold = 0;
+        }
+    }
 }
 
 /// The puzzles asked for, and what to call where they come from.
@@ -232,6 +264,12 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
         }
         (None, Some(text)) => {
             let tokens = puzzles::parse(&grid(text, &args.rows), task, seq_len);
+            let is_option = text.starts_with('-') && text.contains(char::is_alphabetic);
+            if tokens.is_err() && is_option {
+                bail!(
+                    "expected a puzzle, found {text}, which is no option of this command: hrm solve --help names them"
+                );
+            }
             if tokens.is_err() && args.rows.is_empty() && Path::new(text).is_file() {
                 bail!(
                     "expected a puzzle, found the name of a file; to read puzzles from it: --file {text}"

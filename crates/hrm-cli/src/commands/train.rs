@@ -110,8 +110,22 @@ impl Args {
 
     /// Sets the fields that are set by name.
     fn change(&self, config: &mut TrainConfig) -> Result<()> {
-        if self.epochs.is_some() && self.sets("steps") {
-            bail!("--epochs and --set steps: expected one of them");
+        let options = [
+            ("--steps", self.steps.is_some(), "steps"),
+            ("--epochs", self.epochs.is_some(), "steps"),
+            ("--seed", self.seed.is_some(), "seed"),
+            ("--freeze", self.freeze.is_some(), "freeze"),
+            (
+                "--checkpoint-every",
+                self.checkpoint_every.is_some(),
+                "checkpoint_every",
+            ),
+            ("--eval-every", self.eval_every.is_some(), "eval_every"),
+        ];
+        for (option, is_given, key) in options {
+            if is_given && self.sets(key) {
+                bail!("{option} and --set {key}: expected one of them");
+            }
         }
         for Setting { key, value } in &self.settings {
             config.set(key, value)?;

@@ -140,7 +140,7 @@ impl Workshop {
         words(
             self.dir(),
             &format!(
-                "train --preset trm-small --data data --out {out} --steps 4 --seed 1 --checkpoint-every 2 {TINY} {more}"
+                "train --preset trm-small --data data --out {out} --set steps=4 --set seed=1 --set checkpoint_every=2 {TINY} {more}"
             ),
         )
     }

@@ -199,6 +199,7 @@ fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
         SudokuAugment::Symmetry => Augmentation::Sudoku,
         SudokuAugment::None => Augmentation::None,
     };
+    build.check_copies(augmentation)?;
     let train = PuzzleSet::from_sudokus(&split.train, size, augmentation)?;
     let test = PuzzleSet::from_sudokus(&split.test, size, Augmentation::None)?;
     build.write(train, test, split.dropped, console)
@@ -229,6 +230,7 @@ fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
         MazeAugment::FlipLabel => Augmentation::Maze(MazeAugmentation::FlipLabel),
         MazeAugment::None => Augmentation::None,
     };
+    build.check_copies(augmentation)?;
     let train = PuzzleSet::from_mazes(&split.train, augmentation)?;
     let test = match split.test.is_empty() {
         true => PuzzleSet::from_examples(SetInfo::maze(shape.0, shape.1), Vec::new(), Vec::new())?,
@@ -255,6 +257,16 @@ pub(super) const UNLIKE_SQUARES: &str =
     "the mazes were read as squares: give the height and the width of others with --size HxW";
 
 impl Build {
+    /// Refuses copies of which none would be.
+    fn check_copies(&self, augmentation: Augmentation) -> Result<()> {
+        if augmentation == Augmentation::None && self.materialize.is_some_and(|copies| copies > 0) {
+            bail!(
+                "--materialize writes augmented copies, and --augment none makes none; expected one of the two"
+            );
+        }
+        Ok(())
+    }
+
     /// Divides the puzzles, and drops test puzzles that equal a training puzzle by their canonical form.
     fn split<T, K: Eq + Hash>(
         &self,
@@ -264,6 +276,10 @@ impl Build {
         console: &Console,
     ) -> Result<Split<T>> {
         let test = match (other, self.test_count) {
+            (Some(test), _) if test.is_empty() => bail!(
+                "{}: expected at least one puzzle to test with, found none",
+                self.test.as_deref().unwrap_or(&self.input).display()
+            ),
             (Some(test), _) => test,
             (None, Some(count)) if count >= puzzles.len() => bail!(
                 "--test-count: expected fewer than the {} puzzles of {}, found {count}",
@@ -431,6 +447,18 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
         style: NameStyle::Hrm,
     };
     let sets = arc::build_sets(&sources, settings)?;
+    if sets.train.num_examples() == 0 {
+        bail!(
+            "{}: expected at least one demonstration to train on, found none",
+            args.input.display()
+        );
+    }
+    let untold = match &other {
+        None => 0,
+        Some(_) => (input.iter().flat_map(|task| &task.test))
+            .filter(|pair| pair.output.is_none())
+            .count(),
+    };
     let name = |path: &Path| path.display().to_string();
     let leaks = match (&other, &args.test) {
         (Some(test), Some(path)) => {
@@ -469,6 +497,12 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
         Ok(())
     })?;
     spinner.finish_and_clear();
+    if untold > 0 {
+        console.note(format_args!(
+            "{untold} tests of {} have no solution and train nothing; --solutions gives Kaggle's",
+            args.input.display()
+        ));
+    }
     for leak in &leaks {
         console.note(format_args!("in both splits: {leak}"));
     }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
 use hrm::data::arc::{self, ArcSettings, ArcSource, TestUse};
 use hrm::data::inspect::{
-    Compared, Distribution, Report, SplitReport, inspect_csv, inspect_folder, inspect_sets,
+    Compared, CsvExamples, Distribution, Report, SplitReport, inspect_folder, inspect_sets,
+    is_split,
 };
 #[cfg(feature = "draw")]
 use hrm::draw::{Sheet, Tile};
@@ -16,10 +17,10 @@ use serde::Serialize;
 
 use super::build::{UNLIKE_SQUARES, shape_hint};
 use crate::Outcome;
-use crate::arguments::Shape;
+use crate::arguments::{Shape, at_least_one};
 use crate::console::Console;
 #[cfg(feature = "draw")]
-use crate::files::{check_file, write_file};
+use crate::files::{check_picture, write_file};
 use crate::grid::Drawing;
 
 #[derive(Debug, Arguments)]
@@ -43,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIDE|HxW")]
     size: Option<Shape>,
     /// Looks at the first N examples of each split only.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
     limit: Option<usize>,
     /// Draws the first N puzzles of each split with their answers.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -73,18 +74,34 @@ struct Line<'a> {
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     #[cfg(feature = "draw")]
     if let Some(path) = &args.png {
-        check_file(path, args.force)?;
+        check_picture(path, "png", args.force)?;
     }
     let limit = args.limit.unwrap_or(usize::MAX);
     check_kind(args)?;
     let spinner = console.spinner("looking");
-    let arc = arc_splits(args)?;
     let shape = args.size.map(|size| (size.height, size.width));
-    let report = match &arc {
-        Some(sets) => inspect_sets(sets, limit).context("no splits")?,
-        None if args.path.is_dir() => inspect_folder(&args.path, limit)?,
-        None => inspect_csv(&args.path, shape, limit)
-            .map_err(|error| shape_hint(error, shape.is_some()))?,
+    let (held, report) = match arc_splits(args)? {
+        Some(sets) => {
+            let nothing = || {
+                format!(
+                    "{}: expected at least one grid, found none",
+                    args.path.display()
+                )
+            };
+            let report = inspect_sets(&sets, limit).with_context(nothing)?;
+            (Some(sets), report)
+        }
+        None if args.path.is_dir() => (None, inspect_folder(&args.path, limit)?),
+        None => {
+            let puzzles = CsvExamples::read(&args.path, shape)
+                .map_err(|error| shape_hint(error, shape.is_some()))?;
+            let report = puzzles.inspect(limit);
+            let names = report.splits.iter().map(|split| split.name.clone());
+            (
+                Some(names.map(|name| (name, puzzles.set.clone())).collect()),
+                report,
+            )
+        }
     };
     spinner.finish_and_clear();
     console.object(&Line {
@@ -94,7 +111,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     for split in &report.splits {
         console.text(describe(split)?)?;
         if !console.is_json() {
-            show(args, arc.as_deref(), &report.task, split, console)?;
+            show(args, held.as_deref(), &report.task, split, console)?;
         }
     }
     let no_paths = |split: &SplitReport| split.maze.as_ref().is_some_and(|found| found.invalid > 0);
@@ -109,7 +126,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     #[cfg(feature = "draw")]
     if let Some(path) = &args.png {
-        picture(args, arc.as_deref(), &report, path, console)?;
+        picture(args, held.as_deref(), &report, path)?;
     }
     let wrong = |split: &SplitReport| {
         let sudoku = split
@@ -134,7 +151,7 @@ fn check_kind(args: &Args) -> Result<()> {
     if args.size.is_some() && (path.is_dir() || path.extension().is_some_and(|end| end == "json")) {
         bail!("--size: expected a CSV file, found {}", path.display());
     }
-    if path.join("dataset.json").is_file() {
+    if is_split(path)? {
         let above = match path.parent() {
             Some(parent) if parent != Path::new("") => format!(", {}", parent.display()),
             _ => String::new(),
@@ -144,10 +161,7 @@ fn check_kind(args: &Args) -> Result<()> {
             path.display()
         );
     }
-    let is_run = ["metrics.jsonl", "checkpoints"]
-        .iter()
-        .any(|name| path.join(name).exists());
-    if is_run && path.join("config.json").is_file() {
+    if RunFile::read(path).is_ok() {
         bail!(
             "{0} is a run folder; expected data. To look at a run: hrm report {0}",
             path.display()
@@ -199,63 +213,28 @@ fn has_splits(dir: &Path) -> Result<bool> {
     let unreadable = || format!("cannot read {}", dir.display());
     for entry in dir.read_dir().with_context(unreadable)? {
         let entry = entry.with_context(unreadable)?;
-        if entry.path().join("dataset.json").is_file() {
+        if is_split(entry.path())? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// The examples of a split; none of a CSV with wrong answers, which is reported but not drawn.
-fn examples(
-    args: &Args,
-    arc: Option<&Splits>,
-    task: &Task,
-    split: &SplitReport,
-) -> Result<Option<PuzzleSet>> {
-    if let Some(sets) = arc {
-        let set = sets.iter().find(|(name, _)| *name == split.name);
-        return Ok(set.map(|(_, set)| set.clone()));
+/// The examples of a split: of what was read already, or of a data folder.
+fn examples(args: &Args, held: Option<&Splits>, split: &SplitReport) -> Result<PuzzleSet> {
+    let mut held = held.into_iter().flatten();
+    match held.find(|(name, _)| *name == split.name) {
+        Some((_, set)) => Ok(set.clone()),
+        None => Ok(PuzzleSet::load(&args.path, &split.name)?),
     }
-    Ok(match (args.path.is_dir(), task) {
-        (true, _) => Some(PuzzleSet::load(&args.path, &split.name)?),
-        (false, Task::Sudoku(size)) => match sudoku::read_csv(&args.path, Some(*size)) {
-            Ok(puzzles) => Some(PuzzleSet::from_sudokus(
-                &puzzles,
-                *size,
-                Augmentation::None,
-            )?),
-            Err(_) => None,
-        },
-        (false, Task::Maze { height, width }) => {
-            match maze::read_csv(&args.path, Some((*height, *width))) {
-                Ok(puzzles) => Some(PuzzleSet::from_mazes(&puzzles, Augmentation::None)?),
-                Err(_) => None,
-            }
-        }
-        // A CSV file holds nothing else.
-        (false, _) => None,
-    })
 }
 
 /// Draws the first puzzles of all splits, with their answers, into a picture.
 #[cfg(feature = "draw")]
-fn picture(
-    args: &Args,
-    arc: Option<&Splits>,
-    report: &Report,
-    path: &Path,
-    console: &Console,
-) -> Result<()> {
+fn picture(args: &Args, held: Option<&Splits>, report: &Report, path: &Path) -> Result<()> {
     let mut tiles = Vec::new();
     for split in &report.splits {
-        let Some(set) = examples(args, arc, &report.task, split)? else {
-            console.note(format_args!(
-                "{}: a file with wrong answers is not drawn; the report names them",
-                args.path.display()
-            ));
-            return Ok(());
-        };
+        let set = examples(args, held, split)?;
         for index in 0..args.png_count.min(split.examined).min(set.num_examples()) {
             let example = set.example(index);
             let caption = format!("{} {index}", split.name);
@@ -286,7 +265,7 @@ fn picture(
 /// Draws the first puzzles of a split.
 fn show(
     args: &Args,
-    arc: Option<&Splits>,
+    held: Option<&Splits>,
     task: &Task,
     split: &SplitReport,
     console: &Console,
@@ -295,9 +274,7 @@ fn show(
     if wanted == 0 {
         return Ok(());
     }
-    let Some(set) = examples(args, arc, task, split)? else {
-        return Ok(());
-    };
+    let set = examples(args, held, split)?;
     for index in 0..wanted.min(set.num_examples()) {
         let example = set.example(index);
         let drawing = Drawing::new(*task, set.info().seq_len);

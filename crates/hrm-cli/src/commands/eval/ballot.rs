@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+#[cfg(feature = "draw")]
+use anyhow::bail;
 use clap::Args as Arguments;
 use hrm::data::arc::{ArcTask, PassAtK, Votes};
 use hrm::prelude::*;
 use serde::Serialize;
 
 use super::Asked;
-use crate::files::{check_file, write_file};
+#[cfg(feature = "draw")]
+use crate::files::check_picture;
+use crate::files::{check_file, not_stdout, write_file};
 
 /// Answers allowed, for pass@K.
 const ALLOWED: [usize; 6] = [1, 2, 5, 10, 100, 1000];
@@ -30,23 +34,31 @@ pub(super) struct BallotOptions {
 impl BallotOptions {
     /// Refuses what can't be met before anything is computed.
     pub(super) fn check(&self, force: bool) -> Result<()> {
-        for path in self.files() {
-            check_file(path, force)?;
-        }
-        Ok(())
-    }
-
-    fn files(&self) -> Vec<&Path> {
         #[cfg(feature = "draw")]
-        let files = [self.submission.as_deref(), self.png.as_deref()];
-        #[cfg(not(feature = "draw"))]
-        let files = [self.submission.as_deref()];
-        files.into_iter().flatten().collect()
+        if let Some(path) = &self.png {
+            check_picture(path, "png", force)?;
+        }
+        let Some(path) = &self.submission else {
+            return Ok(());
+        };
+        #[cfg(feature = "draw")]
+        if self.png.as_ref() == Some(path) {
+            bail!(
+                "--submission and --png: expected two files, found {}",
+                path.display()
+            );
+        }
+        not_stdout(path)?;
+        check_file(path, force)
     }
 
     /// Whether something is wished that only ARC sets have.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.files().is_empty()
+        #[cfg(feature = "draw")]
+        let is_drawn = self.png.is_some();
+        #[cfg(not(feature = "draw"))]
+        let is_drawn = false;
+        is_drawn || self.submission.is_some()
     }
 }
 
@@ -96,13 +108,18 @@ impl<'a> Ballot<'a> {
         Ok(())
     }
 
-    /// Counts the votes, and writes what is wished.
-    pub(super) fn close<'o>(
-        self,
-        options: &'o BallotOptions,
-        data: &Path,
-        force: bool,
-    ) -> Result<Outcome<'o>> {
+    /// Counts the votes.
+    pub(super) fn count<'o>(&self, options: &'o BallotOptions) -> Outcome<'o> {
+        Outcome {
+            tasks: self.tasks.len(),
+            votes: self.cast,
+            pass_at: self.votes.pass_at(&ALLOWED),
+            submission: options.submission.as_deref(),
+        }
+    }
+
+    /// Writes what is wished.
+    pub(super) fn write(&self, options: &BallotOptions, data: &Path, force: bool) -> Result<()> {
         if let Some(path) = &options.submission {
             let text = self.votes.submission_json()?;
             write_file(path, force, |out| Ok(out.write_all(text.as_bytes())?))?;
@@ -116,12 +133,7 @@ impl<'a> Ballot<'a> {
         }
         #[cfg(not(feature = "draw"))]
         let _ = data;
-        Ok(Outcome {
-            tasks: self.tasks.len(),
-            votes: self.cast,
-            pass_at: self.votes.pass_at(&ALLOWED),
-            submission: options.submission.as_deref(),
-        })
+        Ok(())
     }
 }
 
@@ -284,7 +296,8 @@ mod tests {
             #[cfg(feature = "draw")]
             png: None,
         };
-        let outcome = ballot.close(&options, folder.path(), false).unwrap();
+        let outcome = ballot.count(&options);
+        ballot.write(&options, folder.path(), false).unwrap();
         assert_eq!((outcome.tasks, outcome.votes), (2, 8));
         let found: Vec<_> = (outcome.pass_at.iter())
             .map(|pass| (pass.k, pass.tasks, pass.whole_tasks, pass.test_shares))

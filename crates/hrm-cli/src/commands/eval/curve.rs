@@ -14,6 +14,7 @@ use super::{Args, Asked, Verdicts, has_verdicts, judge, summed};
 use crate::Outcome;
 use crate::checkpoint::Loaded;
 use crate::console::Console;
+use crate::think::{Choose, Think};
 
 /// What is asked about accuracy against compute.
 #[derive(Debug, Arguments)]
@@ -31,12 +32,12 @@ pub(super) struct CurveOptions {
         default_missing_values = ["segments", "halting", "rollouts"]
     )]
     curve: Option<Vec<Part>>,
-    /// Most segments of the curve.
-    #[arg(long, default_value_t = 64, value_name = "N", requires = "curve", value_parser = clap::value_parser!(u32).range(1..))]
-    curve_segments: u32,
-    /// Most roll-outs of the curve.
-    #[arg(long, default_value_t = 8, value_name = "K", requires = "curve", value_parser = clap::value_parser!(u32).range(1..))]
-    curve_rollouts: u32,
+    /// Most segments of the curve; 64 without it.
+    #[arg(long, value_name = "N", requires = "curve", value_parser = clap::value_parser!(u32).range(1..))]
+    curve_segments: Option<u32>,
+    /// Most roll-outs of the curve; 8 without it.
+    #[arg(long, value_name = "K", requires = "curve", value_parser = clap::value_parser!(u32).range(1..))]
+    curve_rollouts: Option<u32>,
     /// CSV file with the puzzles' ratings (columns `question` and `rating`). Without it Sudokus are rated by the guesses of our
     /// solver and mazes by the cells on their path.
     #[arg(long, value_name = "FILE", requires = "curve")]
@@ -65,6 +66,16 @@ pub(super) enum Part {
     Halting,
     /// Every puzzle is tried several times.
     Rollouts,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Segments => "segments",
+            Self::Halting => "halting",
+            Self::Rollouts => "rollouts",
+        })
+    }
 }
 
 /// A point of a curve.
@@ -115,6 +126,10 @@ impl CurveOptions {
         self.curve.is_some()
     }
 
+    fn most_segments(&self) -> u32 {
+        self.curve_segments.unwrap_or(64)
+    }
+
     /// Refuses what can't be met before anything is computed.
     pub(super) fn check(&self, force: bool) -> Result<()> {
         if self.bins.windows(2).any(|pair| pair[0] >= pair[1]) {
@@ -123,7 +138,7 @@ impl CurveOptions {
         }
         #[cfg(feature = "draw")]
         if let Some(path) = &self.plot {
-            crate::files::check_file(path, force)?;
+            crate::files::check_picture(path, "png", force)?;
         }
         #[cfg(not(feature = "draw"))]
         let _ = force;
@@ -162,8 +177,13 @@ pub(super) fn run(
     asked: &Asked<'_>,
     console: &Console,
 ) -> Result<Outcome> {
-    let mut parts = args.curve.curve.clone().unwrap_or_default();
-    parts.dedup();
+    let mut parts: Vec<Part> = Vec::new();
+    for &part in args.curve.curve.iter().flatten() {
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    check_parts(&parts, args)?;
     match (parts.as_slice(), args.think.halt) {
         ([Part::Segments], _) if args.think.tries_often() => bail!(
             "--curve=segments lets each puzzle think once; --also, --rollouts and --views are for the curves \
@@ -175,6 +195,9 @@ pub(super) fn run(
         _ => {}
     }
     let ratings = Ratings::new(&args.curve, loaded, asked)?;
+    if ratings.is_none() && !args.curve.bins.is_empty() {
+        bail!("--bins: expected puzzles with a rating; these have none without --ratings");
+    }
     let mut points = Vec::new();
     for part in parts {
         let found = match part {
@@ -204,6 +227,48 @@ pub(super) fn run(
     Ok(Outcome::Done)
 }
 
+/// Refuses options that no part of the curve goes by.
+fn check_parts(parts: &[Part], args: &Args) -> Result<()> {
+    let Think {
+        segments,
+        halt,
+        rollouts,
+        min_confidence,
+        ..
+    } = &args.think;
+    let (by_rule, by_bound) = (
+        &[Part::Halting, Part::Rollouts][..],
+        &[Part::Segments, Part::Halting][..],
+    );
+    let options = [
+        ("--segments", segments.is_some(), &[Part::Rollouts][..]),
+        (
+            "--curve-segments",
+            args.curve.curve_segments.is_some(),
+            by_bound,
+        ),
+        ("--halt", halt.is_some(), by_rule),
+        ("--rollouts", *rollouts > 1, &[Part::Halting][..]),
+        (
+            "--curve-rollouts",
+            args.curve.curve_rollouts.is_some(),
+            &[Part::Rollouts][..],
+        ),
+        ("--min-confidence", *min_confidence > 0.0, by_rule),
+        ("--choose", args.think.choose != Choose::QHalt, by_rule),
+    ];
+    for (option, is_given, of) in options {
+        if is_given && !parts.iter().any(|part| of.contains(part)) {
+            let of: Vec<String> = of.iter().map(Part::to_string).collect();
+            bail!(
+                "{option} is for the curves {}; expected one of them in --curve",
+                of.join(" and ")
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Every puzzle thinks as long: all points from one pass.
 fn segments(
     args: &Args,
@@ -214,7 +279,7 @@ fn segments(
 ) -> Result<Vec<Point>> {
     let config = CurveConfig {
         limit: Some(asked.total),
-        ..CurveConfig::doubling(args.curve.curve_segments, args.think.batch)
+        ..CurveConfig::doubling(args.curve.most_segments(), args.think.batch)
     };
     let bar = console.bar(asked.total as u64, "puzzles");
     let device = loaded.model.device();
@@ -261,7 +326,7 @@ fn halting(
     ratings: Option<&Ratings>,
     console: &Console,
 ) -> Result<Vec<Point>> {
-    doubling(args.curve.curve_segments)
+    doubling(args.curve.most_segments())
         .into_iter()
         .map(|at| {
             let config = config(args, at);
@@ -282,7 +347,7 @@ fn rollouts(
     ratings: Option<&Ratings>,
     console: &Console,
 ) -> Result<Vec<Point>> {
-    doubling(args.curve.curve_rollouts)
+    doubling(args.curve.curve_rollouts.unwrap_or(8))
         .into_iter()
         .map(|at| {
             let config = config(args, args.think.max_segments(loaded));
