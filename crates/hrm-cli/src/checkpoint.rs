@@ -54,7 +54,10 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
     let compute = device::compute_for(device, model.config().compute);
     let model = model.with_compute(compute);
     let task = match info.task {
-        Task::Other => Task::guess(model.config().vocab_size, model.config().seq_len),
+        // A training says it of its data; an import can't.
+        Task::Other if info.data.is_empty() => {
+            Task::guess(model.config().vocab_size, model.config().seq_len)
+        }
         task => task,
     };
     Ok(Loaded {

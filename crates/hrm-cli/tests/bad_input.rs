@@ -532,6 +532,24 @@ fn an_imported_run_says_that_it_has_no_data() {
     fs::rename(workshop.path("data"), workshop.path("moved")).unwrap();
     let ran = workshop.run("train --resume run --steps 6");
     ran.refused(&["the data of the run are missing", "data is now"]);
+    // Where they are is told once.
+    workshop
+        .run("train --resume run --steps 6 --data moved")
+        .ok();
+    workshop.run("train --resume run --steps 8").ok();
+    // A recipe of epochs plans no steps before it knows the data.
+    workshop
+        .run("import w.safetensors --preset trm-sudoku --out epochs")
+        .ok();
+    workshop
+        .run("train --init epochs --data moved --out new")
+        .refused(&["--init", "--epochs"]);
+    let config = workshop.path("epochs/config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"trm-sudoku\"", "null")).unwrap();
+    workshop
+        .untouched(|| workshop.run("train --resume epochs --data moved"))
+        .refused(&["epochs was imported", "--steps or --epochs"]);
 }
 
 #[test]
@@ -862,4 +880,19 @@ fn what_can_not_be_drawn_or_told_is_not_passed_over() {
     workshop
         .run("data build sudoku --input puzzles.csv --out .")
         .refused(&[".: expected a name"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_start_that_had_no_room_can_be_made_again() {
+    let workshop = Workshop::with_data();
+    let line = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {} train --preset trm-small --data data --out new --steps 1 {}",
+        env!("CARGO_BIN_EXE_hrm"),
+        program::TINY
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &line]).current_dir(workshop.dir());
+    program::ran(shell).refused(&["new/checkpoints"]);
+    workshop.train("new", "").ok();
 }

@@ -132,8 +132,7 @@ impl Hrm {
         &self.config
     }
 
-    /// The same weights with other numbers of cycles, or another compute type or gradient span: what the shapes of the
-    /// weights don't fix.
+    /// The same weights with other numbers of cycles, which their shapes don't fix.
     ///
     /// # Errors
     /// If the changed configuration is not valid.
@@ -148,6 +147,13 @@ impl Hrm {
     #[must_use]
     pub fn with_compute(mut self, compute: ComputeType) -> Self {
         self.config.compute = compute;
+        self
+    }
+
+    /// The same weights trained through another part of a segment.
+    #[must_use]
+    pub fn with_gradient(mut self, gradient: GradientSpan) -> Self {
+        self.config.gradient = gradient;
         self
     }
 

@@ -26,7 +26,9 @@ use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::optimizer::{DenseOptimizer, Moments};
 use crate::parallel::Replicas;
-use crate::run::{Progress, RunFile, UNFINISHED, check_unpacked, list_checkpoints};
+use crate::run::{
+    Difference, Progress, RunFile, UNFINISHED, check_unpacked, differences, list_checkpoints,
+};
 use crate::trainer::{TrainState, Trainer};
 
 /// Format that this version writes, and the last that it reads.
@@ -550,6 +552,18 @@ impl Checkpoint {
 
     /// The same state under another configuration, of which the shapes of the tensors are the same.
     pub(crate) fn with_config(mut self, config: TrainConfig) -> Self {
+        let moves_loss = |field: &Difference| {
+            ["model.", "act.", "augment"]
+                .iter()
+                .any(|start| field.key.starts_with(start))
+        };
+        if differences(&self.info.config, &config)
+            .iter()
+            .any(moves_loss)
+        {
+            // The losses so far are none to compare with.
+            self.info.progress.recent_losses.clear();
+        }
         self.info.config = config;
         self
     }

@@ -117,7 +117,7 @@ pub fn segment_curve(
     device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<SegmentCurve, TrainError> {
-    check_data(&model.config().sizes(), set)?;
+    check_data(model.config(), set)?;
     let rising = config.segments.windows(2).all(|pair| pair[0] < pair[1]);
     if config.batch_size == 0 || !rising || config.segments.first().is_none_or(|&n| n == 0) {
         return Err(TrainError::Field {

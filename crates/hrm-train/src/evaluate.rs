@@ -105,7 +105,7 @@ pub fn evaluate(
     device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation, TrainError> {
-    check_data(&model.config().sizes(), set)?;
+    check_data(model.config(), set)?;
     if config.batch_size == 0 || config.segments == 0 {
         return Err(TrainError::Field {
             field: "evaluation",

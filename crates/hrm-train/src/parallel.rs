@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use hrm_act::{Batch, Carry, MetricSums};
 use hrm_core::Hrm;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -348,7 +348,8 @@ pub(crate) fn on_device(
         weights.map(|weight| (weight.name, weight.value)).collect();
     Ok(
         fresh.map_weights(|name, _role, old| match values.remove(name) {
-            Some(value) => value.to_device(&old.device()),
+            // Those of a frozen model are in its compute type.
+            Some(value) => value.cast(FloatDType::F32).to_device(&old.device()),
             None => old,
         }),
     )

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use hrm_act::{ActStep, Batch, Carry, MetricSums, Metrics};
 use hrm_core::ops::on_pool;
-use hrm_core::{Hrm, Sizes};
+use hrm_core::{Hrm, HrmConfig};
 use hrm_data::{Exploration, PuzzleSet, Sampler, SamplerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +155,7 @@ impl Trainer {
         set: Arc<PuzzleSet>,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        check_data(&config.model.sizes(), &set)?;
+        check_data(&config.model, &set)?;
         state.model = config.freeze.apply(state.model);
         let max_segments = config.act.max_segments;
         let exploration =
@@ -320,7 +321,7 @@ impl Trainer {
         let state = self.state();
         match &state.ema {
             Some(ema) => ema.apply(&state.model),
-            None => state.model.frozen(),
+            None => state.model.valid(),
         }
     }
 
@@ -524,9 +525,9 @@ impl Iterator for Trainer {
 /// Refuses data of other sizes than the model's.
 ///
 /// # Errors
-/// The first size that differs; the model may know more puzzle ids than the data use.
-pub fn check_data(sizes: &Sizes, set: &PuzzleSet) -> Result<(), TrainError> {
-    let info = set.info();
+/// The first size that differs; the model may know more puzzle ids than the data use, and one without a puzzle table takes any.
+pub fn check_data(model: &HrmConfig, set: &PuzzleSet) -> Result<(), TrainError> {
+    let (sizes, info) = (model.sizes(), set.info());
     let check = |fine: bool, field, expected: usize, found: usize| {
         if fine {
             Ok(())
@@ -551,7 +552,7 @@ pub fn check_data(sizes: &Sizes, set: &PuzzleSet) -> Result<(), TrainError> {
         info.vocab_size,
     )?;
     check(
-        sizes.num_puzzle_ids >= info.num_puzzle_ids,
+        model.puzzle_embedding.is_none() || sizes.num_puzzle_ids >= info.num_puzzle_ids,
         "num_puzzle_ids",
         sizes.num_puzzle_ids,
         info.num_puzzle_ids,

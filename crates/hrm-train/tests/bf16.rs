@@ -74,3 +74,30 @@ fn hrm_learns_in_bf16_as_in_f32() {
 fn trm_learns_in_bf16_as_in_f32() {
     falls_as_in_f32("trm-small-mlp");
 }
+
+/// A model that is handed out can be exported or trained on: its weights are whole, also where the run averages none.
+#[test]
+fn the_model_to_evaluate_has_whole_weights() {
+    let puzzles = Generator::new(SudokuSize::Four).puzzles(4, 1).unwrap();
+    let set = Arc::new(
+        PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap(),
+    );
+    let mut config = Preset::by_name("hrm-small").unwrap().config(&set);
+    config.model.hidden_size = 32;
+    config.model.num_heads = 2;
+    config.model.compute = ComputeType::Bf16;
+    config.ema = None;
+    config.batch_size = 4;
+    let mut trainer = Trainer::new(config.clone(), set.clone(), &Device::flex()).unwrap();
+    trainer.step().unwrap();
+    let (trained, model) = (&trainer.state().model, trainer.eval_model());
+    for (a, b) in trained.weights().into_iter().zip(model.weights()) {
+        assert_eq!(b.value.dtype(), DType::F32, "{}", b.name);
+        assert_eq!(a.value.into_data(), b.value.into_data(), "{}", b.name);
+    }
+    // One that was frozen to compute faster trains in f32 all the same.
+    let again = Trainer::with_model(config, model.frozen(), set, &Device::flex()).unwrap();
+    for weight in again.state().model.weights() {
+        assert_eq!(weight.value.dtype(), DType::F32, "{}", weight.name);
+    }
+}

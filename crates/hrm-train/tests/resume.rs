@@ -47,6 +47,7 @@ fn changes(settings: &[(&str, &str)], allowed: &[&str]) -> Changes {
             .map(|&(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
         allowed: allowed.iter().map(|&key| key.to_owned()).collect(),
+        data: None,
     }
 }
 

@@ -288,7 +288,7 @@ fn puzzles(args: &Args, loaded: &Loaded) -> Result<Vec<Puzzle>> {
     let dir = Path::new(&args.data);
     if dir.is_dir() {
         let set = load_split(dir, &args.split)?;
-        check_data(&loaded.model.config().sizes(), &set)?;
+        check_data(loaded.model.config(), &set)?;
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let puzzles: Vec<Puzzle> = (0..set.num_examples().min(limit))
             .map(|index| {

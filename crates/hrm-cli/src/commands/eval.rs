@@ -141,7 +141,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(args.device.as_deref())?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let set = load_split(&args.data, &args.split)?;
-    check_data(&loaded.model.config().sizes(), &set)?;
+    check_data(loaded.model.config(), &set)?;
     check_task(&loaded, &set, &args.data)?;
     if has_other_ids(&loaded, &set, &args.data) {
         console.note(format_args!(

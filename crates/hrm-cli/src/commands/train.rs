@@ -1,5 +1,6 @@
 //! `hrm train`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +107,11 @@ impl Args {
     /// Whether a field is set by its name.
     fn sets(&self, key: &str) -> bool {
         self.settings.iter().any(|setting| setting.key == key)
+    }
+
+    /// Whether it says how long to train.
+    fn has_length(&self) -> bool {
+        self.steps.is_some() || self.epochs.is_some() || self.sets("steps")
     }
 
     /// Sets the fields that are set by name.
@@ -306,6 +312,11 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     train(run, &args.watch, console)
 }
 
+/// Whether a length is but the least there is, as in a run that was imported by a recipe that counts epochs of data unknown then.
+fn is_unplanned(config: &TrainConfig) -> bool {
+    config.steps == 1
+}
+
 /// Refuses a configuration that makes no run, and devices that can't do their share of the training.
 fn check_config(devices: &[Device], config: &TrainConfig) -> Result<()> {
     config.validate()?;
@@ -348,7 +359,16 @@ fn start(
         (None, None) => bail!("expected --preset or --init"),
     };
     if let Some((model, _)) = &weights {
-        config.model = model.config().clone();
+        let of_model = model.config().clone();
+        config.model = match preset {
+            // How it is computed is the recipe's.
+            Some(_) => HrmConfig {
+                compute: config.model.compute,
+                gradient: config.model.gradient,
+                ..of_model
+            },
+            None => of_model,
+        };
     }
     if let Some(freeze) = args.freeze {
         config.freeze = match freeze {
@@ -382,6 +402,11 @@ fn start(
     check_config(devices, &config)?;
     let (set, held_out) = part(&config, set, data)?;
     let has_steps = args.steps.is_some() || args.sets("steps");
+    if preset.is_none() && is_unplanned(&config) && !args.has_length() {
+        bail!(
+            "--init: the checkpoint says nothing of a length; expected --steps, --epochs or --preset"
+        );
+    }
     let of_preset = preset.and_then(|preset| preset.epochs());
     if let Some(epochs) = args.epochs.or(of_preset.filter(|_| !has_steps)) {
         config.set_epochs(epochs, &set).context("--epochs")?;
@@ -400,6 +425,7 @@ fn start(
             } = config.model;
             let model = model
                 .with_compute(config.model.compute)
+                .with_gradient(config.model.gradient)
                 .with_cycles(h_cycles, l_cycles)
                 .context("--set model")?;
             Trainer::with_model(config, model, Arc::new(set), device)?
@@ -427,6 +453,19 @@ fn part(
         // The same puzzles for every seed of the run, so that runs can be compared.
         (Some(share), _) => {
             let (set, held_out) = set.hold_out(share, 0)?;
+            let ids = |set: &PuzzleSet| -> HashSet<u32> {
+                (0..set.num_examples())
+                    .map(|index| set.example(index).puzzle_id)
+                    .collect()
+            };
+            let has_table = config.model.puzzle_embedding.is_some();
+            if has_table && set.info().num_puzzle_ids > 1 && ids(&set).is_disjoint(&ids(&held_out))
+            {
+                bail!(
+                    "eval_hold_out: no puzzle id of the puzzles held out is trained, and the model knows nothing of the others; expected a split \
+                     `test`, and --eval-every alone"
+                );
+            }
             Ok((set, Some(held_out)))
         }
         (None, None) => Ok((set, None)),
@@ -437,7 +476,7 @@ fn part(
                     data.display()
                 )
             })?;
-            check_data(&config.model.sizes(), &test)?;
+            check_data(&config.model, &test)?;
             Ok((set, Some(test)))
         }
     }
@@ -460,9 +499,13 @@ fn weights(
         TableChange::Grow => PuzzleIds::Grow(ids),
         TableChange::Reset => PuzzleIds::Reset(ids),
     };
-    let model = model.with_puzzle_ids(change).context("--puzzle-table")?;
+    let model = match (table, &model.config().puzzle_embedding) {
+        // There is none.
+        (TableChange::Keep, None) => model,
+        _ => model.with_puzzle_ids(change).context("--puzzle-table")?,
+    };
     let known = model.config().num_puzzle_ids;
-    if known < ids {
+    if model.config().puzzle_embedding.is_some() && known < ids {
         bail!(
             "{}: its puzzle table has {known} rows, the data have {ids} ids; expected --puzzle-table grow or reset",
             path.display()
@@ -498,7 +541,20 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
         }
     };
     let (set, held_out) = part(&config, set, data)?;
-    let steps = match args.epochs {
+    let mut epochs = args.epochs;
+    if file.data.as_os_str().is_empty() && is_unplanned(&config) && !args.has_length() {
+        epochs = file
+            .preset
+            .as_deref()
+            .and_then(|name| Preset::by_name(name).ok()?.epochs());
+        if epochs.is_none() {
+            bail!(
+                "{} was imported and says nothing of a length; expected --steps or --epochs",
+                dir.display()
+            );
+        }
+    }
+    let steps = match epochs {
         None => args.steps,
         Some(epochs) => {
             config.set_epochs(epochs, &set).context("--epochs")?;
@@ -513,6 +569,7 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
             .map(|setting| (setting.key.clone(), setting.value.clone()))
             .collect(),
         allowed: args.allowed.clone(),
+        data: args.data.as_ref().map(std::path::absolute).transpose()?,
     };
     let mut run =
         Run::resume_with(dir, Arc::new(set), &changes, device).map_err(|error| match error {

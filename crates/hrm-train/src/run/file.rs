@@ -32,6 +32,8 @@ pub struct Changes {
     pub settings: Vec<(String, String)>,
     /// Dotted names of the fields that may differ from the checkpoint's; `optimizer` allows all below it.
     pub allowed: Vec<String>,
+    /// Where the folder of the training data is now.
+    pub data: Option<PathBuf>,
 }
 
 /// A field that two configurations have different values of.
@@ -174,8 +176,13 @@ impl Record {
                 to: field.to.to_string(),
             });
         }
+        let moved = (changes.data.as_ref()).filter(|data| **data != self.data);
+        let is_moved = moved.is_some();
+        if let Some(data) = moved {
+            self.data.clone_from(data);
+        }
         if found.is_empty() {
-            return Ok(false);
+            return Ok(is_moved);
         }
         self.changes.push(Change {
             step,

@@ -146,6 +146,13 @@ fn make(dir: &Path) -> Result<File, TrainError> {
     lock(dir)
 }
 
+/// Removes what [`prepare`] has made, where no more has come of it: the folder is as empty as before.
+pub(crate) fn unmake(dir: &Path) {
+    if fs::remove_dir(checkpoints(dir)).is_ok() {
+        let _ = fs::remove_file(dir.join(LOCK));
+    }
+}
+
 /// Refuses a folder that holds something and no run that can go on: a packed one, or neither the record of one, nor what a
 /// start that was cut off has left and nothing else.
 pub(crate) fn check_over(dir: &Path) -> Result<(), TrainError> {

@@ -33,7 +33,7 @@ pub(crate) use folder::{UNFINISHED, check_unpacked, list_checkpoints};
 use file::Record;
 use folder::{
     check_over, check_unused, checkpoint_path, lock, prepare, prepare_over, prune, remove_after,
-    sweep,
+    sweep, unmake,
 };
 use journal::Journal;
 use writer::Writer;
@@ -134,7 +134,8 @@ impl Run {
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
-        Self::start_in(dir, prepare(dir)?, file, trainer)
+        let lock = prepare(dir)?;
+        Self::start_in(dir, lock, file, trainer).inspect_err(|_| unmake(dir))
     }
 
     /// As [`Run::start`], in a folder that may hold a run or what is left of a start that was cut off: its files are removed
@@ -290,7 +291,7 @@ impl Run {
     /// # Errors
     /// If they don't fit the model, none has an answer, or they are not those that the run has evaluated on so far.
     pub fn hold_out(&mut self, set: Arc<PuzzleSet>) -> Result<(), TrainError> {
-        check_data(&self.trainer.config().model.sizes(), &set)?;
+        check_data(&self.trainer.config().model, &set)?;
         let asked = set.limited(self.trainer.config().eval_puzzles);
         let has_answer =
             |index| (asked.example(index).labels.iter()).any(|&label| label != IGNORED);

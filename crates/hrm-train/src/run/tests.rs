@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use hrm_data::Augmentation;
 use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, SetInfo};
 
 use super::*;
 use crate::config::TrainConfig;
 use crate::preset::Preset;
-use crate::{EvalConfig, WeightKind};
+use crate::{EvalConfig, WeightKind, check_data};
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
@@ -525,6 +525,7 @@ fn a_run_evaluates_keeps_its_best_weights_and_stops_early() {
         steps: Some(best.step + 8),
         settings: vec![("eval_patience".into(), "null".into())],
         allowed: vec!["eval_patience".into()],
+        data: None,
     };
     let mut again = Run::resume_with(dir.path(), puzzles(1), &patient, &Device::flex()).unwrap();
     again.hold_out(held_out).unwrap();
@@ -844,4 +845,37 @@ fn held_out_puzzles_without_answers_are_refused() {
         "{error}"
     );
     run.hold_out(set).unwrap();
+}
+
+#[test]
+fn losses_of_another_model_are_none_to_compare_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = start(dir.path(), &run_file(), None);
+    run.train(|report| report.step < 6).unwrap();
+    drop(run);
+    let losses = |key: &str, value: &str| {
+        let checkpoint = Checkpoint::latest(dir.path()).unwrap();
+        let mut config = checkpoint.info().config.clone();
+        config.set(key, value).unwrap();
+        let changed = checkpoint.with_config(config);
+        changed.info().progress.recent_losses.len()
+    };
+    assert!(losses("optimizer.lr", "0.1") > 0);
+    assert_eq!(losses("model.l_cycles", "4"), 0);
+    assert_eq!(losses("act.max_segments", "2"), 0);
+}
+
+#[test]
+fn puzzle_ids_are_nothing_to_a_model_without_a_table() {
+    let mut config = run_file().config.model;
+    config.num_puzzle_ids = 1;
+    let info = SetInfo {
+        num_puzzle_ids: 3,
+        ..puzzles(1).info().clone()
+    };
+    let set = PuzzleSet::from_examples(info, vec![2; 16], vec![2; 16]).unwrap();
+    let error = check_data(&config, &set).unwrap_err().to_string();
+    assert!(error.contains("num_puzzle_ids"), "{error}");
+    config.puzzle_embedding = None;
+    check_data(&config, &set).unwrap();
 }
