@@ -49,10 +49,7 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
         Weights::Ema => WeightKind::Ema,
         Weights::Raw => WeightKind::Raw,
     };
-    let model = checkpoint.model(kind, device)?;
-    // A model trained in bf16 elsewhere is computed in the best type that there is here.
-    let compute = device::compute_for(device, model.config().compute);
-    let model = model.with_compute(compute);
+    let model = device::fit(checkpoint.model(kind, device)?);
     let task = match info.task {
         // A training says it of its data; an import can't.
         Task::Other if info.data.is_empty() => {

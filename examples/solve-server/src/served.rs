@@ -52,9 +52,7 @@ impl Served {
     pub fn open(run_or_file: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(run_or_file)?;
         let (info, path) = (checkpoint.info().clone(), checkpoint.path().to_owned());
-        let model = checkpoint.model(WeightKind::Ema, device)?;
-        let compute = hrm::device::compute_for(device, model.config().compute);
-        let model = model.with_compute(compute);
+        let model = hrm::device::fit(checkpoint.model(WeightKind::Ema, device)?);
         Ok(Self {
             name: path.display().to_string(),
             step: info.step,

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_h
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use hrm_core::ComputeType;
 use hrm_core::ops::matmul;
+use hrm_core::{ComputeType, Hrm};
 use serde::{Deserialize, Serialize};
 
 use super::{Backend, DeviceError, is_flex};
@@ -195,6 +195,13 @@ pub fn compute_for(device: &Device, asked: ComputeType) -> ComputeType {
         _ if !is_flex(device) && try_compute(device, asked).works => asked,
         _ => best_compute(device),
     }
+}
+
+/// A model for its device: one that was trained in bf16 elsewhere computes in the best type there is here, see [`compute_for`].
+#[must_use]
+pub fn fit(model: Hrm) -> Hrm {
+    let compute = compute_for(&model.device(), model.config().compute);
+    model.with_compute(compute)
 }
 
 pub(super) fn best_of(tried: &[Trial], flex: bool) -> ComputeType {
