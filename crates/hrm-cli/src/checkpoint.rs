@@ -40,6 +40,14 @@ impl Loaded {
     }
 }
 
+/// Whether puzzle ids may mean other puzzles than in the training that a checkpoint is of: its data were not this training split. Of one id there
+/// is nothing to mistake.
+pub(crate) fn has_other_ids(info: &CheckpointInfo, train: &PuzzleSet) -> bool {
+    // A training that holds puzzles out has seen a part of its split.
+    let is_known = !info.data.is_empty() && info.config.eval_hold_out.is_none();
+    is_known && train.info().num_puzzle_ids > 1 && train.fingerprint() != info.data
+}
+
 /// Reads the last checkpoint of a run folder, or a checkpoint file.
 pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Result<Loaded> {
     let checkpoint = Checkpoint::open(run_or_file)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args as Arguments, ValueEnum};
 use hrm::prelude::*;
@@ -116,6 +116,18 @@ impl Think {
         config: ReasonerConfig,
         rollouts: u32,
     ) -> Result<Reasoner> {
+        let asks = [
+            ("--halt verified", config.halt == HaltRule::Verified),
+            ("--choose verified", self.choose == Choose::Verified),
+        ];
+        if let Some((option, _)) = asks
+            .iter()
+            .find(|(_, asked)| *asked && !is_verifiable(loaded.task))
+        {
+            bail!(
+                "{option}: expected a task whose rules tell when an answer is right, Sudoku or mazes; the model's has none"
+            );
+        }
         let attempts = Attempts {
             rollouts,
             noise: self.noise,

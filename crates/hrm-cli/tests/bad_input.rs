@@ -896,3 +896,16 @@ fn a_start_that_had_no_room_can_be_made_again() {
     program::ran(shell).refused(&["new/checkpoints"]);
     workshop.train("new", "").ok();
 }
+
+#[test]
+fn what_is_asked_of_puzzles_without_ratings_or_rules() {
+    let workshop = Workshop::with_data();
+    let text = "source,question,answer,rating\na,1234341221434...,1234341221434321,\n";
+    fs::write(workshop.path("unrated.csv"), text).unwrap();
+    workshop
+        .run("data sudoku draw --like puzzles.csv --input unrated.csv --count 1 --out new.csv")
+        .refused(&["unrated.csv: expected a rating", "puzzle 1"]);
+    workshop
+        .run("data maze generate --size 8 --min-path 9 --walls 0.5 0.3 --out new.csv")
+        .refused(&["two probabilities that rise"]);
+}

@@ -15,12 +15,12 @@ use hrm::act::reasoner::Summary;
 use hrm::data::IGNORED;
 use hrm::device;
 use hrm::prelude::*;
-use hrm::train::{CheckpointInfo, check_data, wilson};
+use hrm::train::{check_data, wilson};
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::arguments::at_least_one;
-use crate::checkpoint::{Loaded, Weights, load};
+use crate::checkpoint::{Loaded, Weights, has_other_ids, load};
 use crate::console::Console;
 use crate::splits::load_split;
 use crate::think::{Think, is_verifiable};
@@ -143,7 +143,12 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let set = load_split(&args.data, &args.split)?;
     check_data(loaded.model.config(), &set)?;
     check_task(&loaded, &set, &args.data)?;
-    if has_other_ids(&loaded, &set, &args.data) {
+    let has_ids = loaded.model.config().num_puzzle_ids > 1;
+    let train = has_ids.then(|| PuzzleSet::load(&args.data, "train").ok());
+    if train
+        .flatten()
+        .is_some_and(|train| has_other_ids(&loaded.info, &train))
+    {
         console.note(format_args!(
             "warning: {} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing",
             args.data.display()
@@ -221,18 +226,6 @@ fn check_task(loaded: &Loaded, set: &PuzzleSet, data: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whether puzzle ids may mean other puzzles than in the training: of one id there is nothing to mistake.
-fn has_other_ids(loaded: &Loaded, set: &PuzzleSet, data: &Path) -> bool {
-    let CheckpointInfo {
-        config, data: seen, ..
-    } = &loaded.info;
-    // A training that holds puzzles out has seen a part of its split.
-    if set.info().num_puzzle_ids < 2 || seen.is_empty() || config.eval_hold_out.is_some() {
-        return false;
-    }
-    PuzzleSet::load(data, "train").is_ok_and(|train| train.fingerprint() != *seen)
 }
 
 /// Whether answers can be verified, or may be withheld.

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::arguments::Setting;
+use crate::checkpoint::has_other_ids;
 use crate::console::Console;
 use crate::files::{check_free, check_over_run};
 use crate::watch::Watch;
@@ -346,7 +347,7 @@ fn start(
     }
     let set = PuzzleSet::load(data, "train")?;
     let weights = match &args.init {
-        Some(path) => Some(weights(path, args.puzzle_table, &set, device)?),
+        Some(path) => Some(weights(path, args.puzzle_table, &set, device, console)?),
         None => None,
     };
     let mut config = match (preset, &weights) {
@@ -488,9 +489,16 @@ fn weights(
     table: TableChange,
     set: &PuzzleSet,
     device: &Device,
+    console: &Console,
 ) -> Result<(Hrm, TrainConfig)> {
     let checkpoint = Checkpoint::open(path)?;
     let config = checkpoint.info().config.clone();
+    if table != TableChange::Reset && has_other_ids(checkpoint.info(), set) {
+        console.note(format_args!(
+            "warning: {} was trained on other data: the rows of its puzzle table may be those of other puzzles (--puzzle-table reset begins anew)",
+            path.display()
+        ));
+    }
     let model = checkpoint.model(WeightKind::Ema, device)?;
     let ids = set.info().num_puzzle_ids;
     let change = match table {

@@ -69,7 +69,7 @@ impl MazeRecipe {
         if !(0.0 <= low && low <= high && high < 1.0) {
             return Err(DataError::mismatch(
                 "wall_probability",
-                "a range within 0 to 1",
+                "two probabilities that rise, at least 0 and below 1",
                 format!("{low} to {high}"),
             ));
         }
@@ -422,7 +422,7 @@ mod tests {
         };
         assert_eq!(
             error(walled),
-            "wall_probability: expected a range within 0 to 1, found 0.6 to 0.5"
+            "wall_probability: expected two probabilities that rise, at least 0 and below 1, found 0.6 to 0.5"
         );
         let long = error(MazeRecipe::new(3, 3, 9));
         assert!(long.starts_with("found no maze after"), "{long}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use clap::Args as Arguments;
 use hrm::prelude::*;
 
@@ -126,16 +126,32 @@ pub(crate) struct DrawArgs {
 pub(crate) fn draw(args: &DrawArgs, console: &Console) -> Result<Outcome> {
     let start = Instant::now();
     super::check_out(&args.out, args.force, console)?;
-    let like = sudoku::read_csv(&args.like, None)?;
-    let size = like.first().map(sudoku::Puzzle::size);
-    let read = |files: &[PathBuf]| -> Result<Vec<sudoku::Puzzle>> {
-        let mut all = Vec::new();
-        for file in files {
-            all.extend(sudoku::read_csv(file, size)?);
-        }
-        Ok(all)
+    let rated = |file: &Path, puzzles: Vec<sudoku::Puzzle>| match puzzles
+        .iter()
+        .position(|puzzle| puzzle.rating.is_none())
+    {
+        Some(index) => Err(anyhow!(
+            "{}: expected a rating of each puzzle, found none of puzzle {}",
+            file.display(),
+            index + 1
+        )),
+        None => Ok(puzzles),
     };
-    let (candidates, without) = (read(&args.input)?, read(&args.without)?);
+    let like = rated(&args.like, sudoku::read_csv(&args.like, None)?)?;
+    if like.is_empty() {
+        bail!(
+            "{}: expected at least one puzzle, found none",
+            args.like.display()
+        );
+    }
+    let size = like.first().map(sudoku::Puzzle::size);
+    let (mut candidates, mut without) = (Vec::new(), Vec::new());
+    for file in &args.input {
+        candidates.extend(rated(file, sudoku::read_csv(file, size)?)?);
+    }
+    for file in &args.without {
+        without.extend(sudoku::read_csv(file, size)?);
+    }
     let drawn = sudoku::draw_like(&candidates, &like, &without, args.count, args.seed)?;
     write_file(&args.out, args.force, |out| {
         Ok(sudoku::write_csv_to(out, &args.out, &drawn)?)
