@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         segments: 6,
         ..EvalConfig::default()
     };
-    let result = evaluate(&model, &unseen, &options, &device, |_| {})?;
+    let result = evaluate(&model, &unseen, &options, |_| {})?;
     let (inputs, puzzle_id) = (unseen.example(0).inputs.to_vec(), 0);
     let question = Puzzle { inputs, puzzle_id };
     let reasoner = Reasoner::new(&model, ReasonerConfig::default())?;

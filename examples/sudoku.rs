@@ -99,7 +99,7 @@ fn main() -> anyhow::Result<()> {
         segments,
         limit: None,
     };
-    let result = evaluate(&model, &unseen, &eval, &device, |_| {})?;
+    let result = evaluate(&model, &unseen, &eval, |_| {})?;
     show_thinking(&model, &unseen, &test, segments, &device)?;
     println!(
         "{} of {} unseen puzzles solved: {:.1}% exact, {:.1}% of the cells right, {segments} segments each",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use hrm_act::{Batch, Correctness};
 use hrm_core::Hrm;
 use hrm_core::ops::on_pool;
@@ -114,10 +114,10 @@ pub fn segment_curve(
     model: &Hrm,
     set: &PuzzleSet,
     config: &CurveConfig,
-    device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<SegmentCurve, TrainError> {
     check_data(model.config(), set)?;
+    let device = &model.device();
     let rising = config.segments.windows(2).all(|pair| pair[0] < pair[1]);
     if config.batch_size == 0 || !rising || config.segments.first().is_none_or(|&n| n == 0) {
         return Err(TrainError::Field {
@@ -208,6 +208,7 @@ pub fn segment_curve(
 mod tests {
     use super::*;
     use crate::{EvalConfig, Preset, evaluate};
+    use burn::tensor::Device;
     use hrm_data::Augmentation;
     use hrm_data::sudoku::{Generator, SudokuSize};
 
@@ -234,7 +235,7 @@ mod tests {
             limit: Some(10),
             ..CurveConfig::doubling(5, 4)
         };
-        let curve = segment_curve(&model, &set, &config, &device, |n| heard.push(n)).unwrap();
+        let curve = segment_curve(&model, &set, &config, |n| heard.push(n)).unwrap();
         assert_eq!(curve.segments, [1, 2, 4, 5]);
         assert_eq!(heard, [4, 8, 10]);
         assert!(curve.elapsed.is_sorted());
@@ -246,7 +247,7 @@ mod tests {
                 segments,
                 limit: Some(10),
             };
-            let alone = evaluate(&model, &set, &config, &device, |_| {}).unwrap();
+            let alone = evaluate(&model, &set, &config, |_| {}).unwrap();
             let found = curve.evaluation(n, |_| true).unwrap();
             assert_eq!((found.puzzles, found.exact), (alone.puzzles, alone.exact));
             assert!((found.cell_accuracy - alone.cell_accuracy).abs() < 1e-6);
@@ -259,7 +260,7 @@ mod tests {
             segments: vec![2, 1],
             ..config
         };
-        let error = segment_curve(&model, &set, &wrong, &device, |_| {}).unwrap_err();
+        let error = segment_curve(&model, &set, &wrong, |_| {}).unwrap_err();
         assert!(error.to_string().contains("rising"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Evaluation as the reference does it: every puzzle thinks a fixed number of segments from the initial states.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use hrm_act::{Batch, Correctness};
 use hrm_core::Hrm;
 use hrm_core::ops::on_pool;
@@ -102,10 +102,10 @@ pub fn evaluate(
     model: &Hrm,
     set: &PuzzleSet,
     config: &EvalConfig,
-    device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation, TrainError> {
     check_data(model.config(), set)?;
+    let device = &model.device();
     if config.batch_size == 0 || config.segments == 0 {
         return Err(TrainError::Field {
             field: "evaluation",
@@ -192,6 +192,7 @@ pub fn wilson(successes: f64, trials: f64) -> (f64, f64) {
 mod tests {
     use super::*;
     use crate::Preset;
+    use burn::tensor::Device;
     use hrm_data::{SetArrays, SetInfo, Task};
 
     #[test]
@@ -223,7 +224,7 @@ mod tests {
                 segments: 1,
                 limit,
             };
-            evaluate(&model, set, &config, &device, |_| {}).unwrap()
+            evaluate(&model, set, &config, |_| {}).unwrap()
         };
         let (first, second) = (
             find(&set.take(1), Some(1)),

@@ -538,7 +538,7 @@ impl Run {
             limit: Some(config.eval_puzzles),
         };
         let model = self.trainer.eval_model();
-        evaluate(&model, set, &eval, self.trainer.device(), |_| {}).map(Some)
+        evaluate(&model, set, &eval, |_| {}).map(Some)
     }
 
     /// Takes note of an evaluation; says whether it is the best.

@@ -507,7 +507,7 @@ fn a_run_evaluates_keeps_its_best_weights_and_stops_early() {
         segments: 3,
         limit: Some(10),
     };
-    let found = evaluate(&model, &held_out, &config, &Device::flex(), |_| {}).unwrap();
+    let found = evaluate(&model, &held_out, &config, |_| {}).unwrap();
     let at_best = heard.iter().rev().find(|at| at.2).unwrap();
     assert_eq!((at_best.0, at_best.1), (best.step, found));
     assert_eq!(found.puzzles, 10);

@@ -282,8 +282,7 @@ fn segments(
         ..CurveConfig::doubling(args.curve.most_segments(), args.think.batch)
     };
     let bar = console.bar(asked.total as u64, "puzzles");
-    let device = loaded.model.device();
-    let curve = segment_curve(&loaded.model, asked.set, &config, &device, |done| {
+    let curve = segment_curve(&loaded.model, asked.set, &config, |done| {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
