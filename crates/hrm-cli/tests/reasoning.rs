@@ -140,6 +140,13 @@ fn ratings_come_from_a_file_where_one_is_given() {
     ] {
         workshop.run(&format!("{eval} {more}")).refused(&[said]);
     }
+    // Options that no curve asked for goes by.
+    for more in ["--segments 2", "--halt q-halt", "--curve-rollouts 2"] {
+        let option = more.split(' ').next().unwrap();
+        workshop
+            .run(&format!("{eval} {more}"))
+            .refused(&[option, "rollouts in --curve, found segments"]);
+    }
     workshop
         .run("eval --checkpoint run --data data --bins 1,2")
         .refused(&["--curve"]);

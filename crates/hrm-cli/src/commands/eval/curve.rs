@@ -259,10 +259,14 @@ fn check_parts(parts: &[Part], args: &Args) -> Result<()> {
     ];
     for (option, is_given, of) in options {
         if is_given && !parts.iter().any(|part| of.contains(part)) {
-            let of: Vec<String> = of.iter().map(Part::to_string).collect();
+            let names = |parts: &[Part], with: &str| {
+                let names: Vec<String> = parts.iter().map(Part::to_string).collect();
+                names.join(with)
+            };
             bail!(
-                "{option} is for the curves {}; expected one of them in --curve",
-                of.join(" and ")
+                "{option}: expected {} in --curve, found {}",
+                names(of, " or "),
+                names(parts, ",")
             );
         }
     }
