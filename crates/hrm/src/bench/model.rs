@@ -364,3 +364,19 @@ fn think(model: &Hrm, x: &Tensor<3>, act: hrm_act::ActConfig) -> Result<u32, Str
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_fails_a_row() {
+        let device = Device::flex();
+        let of = |value: f32| Tensor::<2>::full([2, 3], value, &device);
+        check_finite([of(1.0), of(-2.0)]).unwrap();
+        for value in [f32::NAN, f32::INFINITY] {
+            assert!(check_finite([of(1.0), of(value)]).is_err(), "{value}");
+        }
+    }
+}
