@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::path::Path;
+
+use crate::DataError;
 
 /// Longest line that is read.
 const MAX_LINE: u64 = 1 << 20;
@@ -21,8 +24,62 @@ pub(crate) struct Numbered<R> {
     lines: RefCell<VecDeque<(u64, u64)>>,
 }
 
+/// The records of a CSV file, with their lines.
+pub(crate) struct Records<'a, R> {
+    reader: csv::Reader<Numbered<R>>,
+    /// Stands for the file in errors.
+    name: &'a Path,
+    pub(crate) header: csv::StringRecord,
+}
+
+impl<'a, R: Read> Records<'a, R> {
+    /// Reads the header.
+    pub(crate) fn new(reader: R, name: &'a Path) -> Result<Self, DataError> {
+        let mut reader = csv::Reader::from_reader(Numbered::new(reader));
+        let header = match reader.headers() {
+            Ok(header) => header.clone(),
+            Err(error) => return Err(DataError::csv(name, error, reader.get_ref())),
+        };
+        Ok(Self {
+            reader,
+            name,
+            header,
+        })
+    }
+
+    /// What a header of other columns is.
+    pub(crate) fn other_header(&self, expected: &[&str]) -> DataError {
+        let found: Vec<&str> = self.header.iter().collect();
+        DataError::CsvHeader {
+            expected: expected.join(","),
+            found: shortened(&found.join(",")),
+        }
+        .at_line(self.name, 1)
+    }
+
+    /// Reads the next record; gives its line, none at the end.
+    pub(crate) fn read(
+        &mut self,
+        record: &mut csv::StringRecord,
+    ) -> Result<Option<u64>, DataError> {
+        match self.reader.read_record(record) {
+            Ok(true) => Ok(Some(self.reader.get_ref().line_of(record.position()))),
+            Ok(false) => Ok(None),
+            Err(error) => Err(DataError::csv(self.name, error, self.reader.get_ref())),
+        }
+    }
+}
+
+/// A header that fits into a message.
+fn shortened(header: &str) -> String {
+    match header.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &header[..end]),
+        None => header.to_owned(),
+    }
+}
+
 impl<R> Numbered<R> {
-    pub(crate) fn new(inner: R) -> Self {
+    fn new(inner: R) -> Self {
         Self {
             inner,
             read: 0,
@@ -81,13 +138,9 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> Vec<u64> {
-        let mut reader = csv::Reader::from_reader(Numbered::new(text.as_bytes()));
+        let mut records = Records::new(text.as_bytes(), Path::new("s.csv")).unwrap();
         let mut record = csv::StringRecord::new();
-        let mut lines = Vec::new();
-        while reader.read_record(&mut record).unwrap() {
-            lines.push(reader.get_ref().line_of(record.position()));
-        }
-        lines
+        std::iter::from_fn(|| records.read(&mut record).unwrap()).collect()
     }
 
     #[test]

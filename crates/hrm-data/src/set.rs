@@ -95,6 +95,13 @@ pub struct Example<'a> {
     pub puzzle_id: u32,
 }
 
+impl Example<'_> {
+    /// Whether there is an answer to compare with.
+    pub fn is_labelled(&self) -> bool {
+        self.labels.iter().any(|&label| label != IGNORED)
+    }
+}
+
 impl PuzzleSet {
     /// A set of single examples, one group each, without puzzle ids. `inputs` and `labels` are
     /// `[examples * S]`; labels may be [`IGNORED`].

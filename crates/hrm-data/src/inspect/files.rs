@@ -2,7 +2,7 @@
 
 use super::{Distribution, Examined, Report, Shared, examine};
 use crate::maze::{self, Maze};
-use crate::numbered::Numbered;
+use crate::numbered::Records;
 use crate::sudoku::{Board, SudokuSize};
 use crate::{DataError, IGNORED, PuzzleSet, SetInfo, Task};
 use std::collections::HashSet;
@@ -131,25 +131,15 @@ impl CsvExamples {
             path: path.into(),
             source,
         })?;
-        let mut reader = csv::Reader::from_reader(Numbered::new(std::io::BufReader::new(file)));
+        let mut records = Records::new(std::io::BufReader::new(file), path)?;
         let expected = ["source", "question", "answer", "rating"];
-        let header = match reader.headers() {
-            Ok(header) => header.clone(),
-            Err(error) => return Err(DataError::csv(path, error, reader.get_ref())),
-        };
-        if header != expected[..] {
-            let found: Vec<&str> = header.iter().collect();
-            let found = found.join(",").chars().take(80).collect();
-            let expected = expected.join(",");
-            return Err(DataError::CsvHeader { expected, found }.at_line(path, 1));
+        if records.header != expected[..] {
+            return Err(records.other_header(&expected));
         }
         let mut info: Option<SetInfo> = None;
         let (mut inputs, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new());
         let mut record = csv::StringRecord::new();
-        while (reader.read_record(&mut record))
-            .map_err(|error| DataError::csv(path, error, reader.get_ref()))?
-        {
-            let line = reader.get_ref().line_of(record.position());
+        while let Some(line) = records.read(&mut record)? {
             let field = |column: usize| record.get(column).unwrap_or_default();
             let info = match &mut info {
                 Some(info) => info,

@@ -1,8 +1,8 @@
 //! What there is to say about mazes.
 
 use super::{Distribution, Key, key};
+use crate::Example;
 use crate::maze::{Maze, Verdict};
-use crate::{Example, IGNORED};
 use serde::{Deserialize, Serialize};
 
 /// Wrong answers that are named.
@@ -62,7 +62,7 @@ impl Count {
             .extend(maze.path_cells().map(|cells| cells as u64));
         match maze.verify(&example.labels) {
             // There is no answer.
-            _ if example.labels.iter().all(|&label| label == IGNORED) => {}
+            _ if !example.is_labelled() => {}
             Verdict::Exact => self.exact += 1,
             Verdict::Optimal => self.optimal += 1,
             Verdict::Valid => self.valid += 1,

@@ -21,7 +21,7 @@ pub use files::{CsvExamples, inspect_csv, inspect_folder, inspect_sets, is_split
 pub use maze::MazeReport;
 pub use sudoku::SudokuReport;
 
-use crate::{Augmentation, IGNORED, PuzzleSet, Task};
+use crate::{Augmentation, PuzzleSet, Task};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -159,7 +159,7 @@ fn examine(name: &str, set: &PuzzleSet, limit: usize) -> Examined {
     let (mut keys, mut labelled) = (Vec::with_capacity(examined), 0);
     for index in 0..examined {
         let example = set.example(index);
-        labelled += usize::from(example.labels.iter().any(|&label| label != IGNORED));
+        labelled += usize::from(example.is_labelled());
         let of_task = match info.task {
             Task::Sudoku(size) => sudoku
                 .get_or_insert_with(sudoku::Count::default)

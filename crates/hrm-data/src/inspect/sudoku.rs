@@ -1,8 +1,8 @@
 //! What there is to say about Sudokus.
 
 use super::{Distribution, Key, key};
+use crate::Example;
 use crate::sudoku::{Board, Canonical, Solver, SudokuSize, verify};
-use crate::{Example, IGNORED};
 use serde::{Deserialize, Serialize};
 
 /// Guesses after which the number of solutions is left open; only 16x16 boards may need so many.
@@ -83,7 +83,7 @@ impl Count {
             .with_max_guesses(MAX_GUESSES)
             .solve(&question);
         self.guesses.push(first.guesses);
-        if example.labels.iter().all(|&label| label == IGNORED) {
+        if !example.is_labelled() {
             // There is no answer, but the solver's where it is the only one.
             let only = first
                 .first

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::grid::{MazePuzzle, square_side, text};
 use crate::DataError;
-use crate::numbered::Numbered;
+use crate::numbered::Records;
 
 const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
 
@@ -37,31 +37,18 @@ pub fn read_csv_from(
     shape: Option<(usize, usize)>,
 ) -> Result<Vec<MazePuzzle>, DataError> {
     let name = name.as_ref();
-    let mut reader = csv::Reader::from_reader(Numbered::new(reader));
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return Err(DataError::csv(name, error, reader.get_ref())),
-    };
+    let mut records = Records::new(reader, name)?;
     let column = |wanted: &str| {
-        header
-            .iter()
+        let mut fields = records.header.iter();
+        fields
             .position(|field| field == wanted)
-            .ok_or_else(|| {
-                DataError::CsvHeader {
-                    expected: HEADER.join(","),
-                    found: shortened(&header.iter().collect::<Vec<_>>().join(",")),
-                }
-                .at_line(name, 1)
-            })
+            .ok_or_else(|| records.other_header(&HEADER))
     };
     let (question, answer) = (column("question")?, column("answer")?);
     let mut shape = shape;
     let mut puzzles = Vec::new();
     let mut record = csv::StringRecord::new();
-    while (reader.read_record(&mut record))
-        .map_err(|error| DataError::csv(name, error, reader.get_ref()))?
-    {
-        let line = reader.get_ref().line_of(record.position());
+    while let Some(line) = records.read(&mut record)? {
         let parse = || {
             // A record has as many fields as the header, or reading it failed.
             let question = record.get(question).unwrap_or_default();
@@ -126,14 +113,6 @@ pub fn write_csv_to(
             .map_err(|error| failed(error.into()))?;
     }
     writer.flush().map_err(failed)
-}
-
-/// A header that fits into a message.
-fn shortened(header: &str) -> String {
-    match header.char_indices().nth(80) {
-        Some((end, _)) => format!("{}...", &header[..end]),
-        None => header.to_owned(),
-    }
 }
 
 #[cfg(test)]

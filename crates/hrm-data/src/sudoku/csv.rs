@@ -2,7 +2,7 @@
 
 use super::{Board, Puzzle, SudokuSize};
 use crate::DataError;
-use crate::numbered::Numbered;
+use crate::numbered::Records;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -33,24 +33,14 @@ pub fn read_csv_from(
     size: Option<SudokuSize>,
 ) -> Result<Vec<Puzzle>, DataError> {
     let name = name.as_ref();
-    let mut reader = csv::Reader::from_reader(Numbered::new(reader));
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return Err(DataError::csv(name, error, reader.get_ref())),
-    };
-    if header != HEADER[..] {
-        let found: Vec<&str> = header.iter().collect();
-        let found = found.join(",").chars().take(80).collect();
-        let expected = HEADER.join(",");
-        return Err(DataError::CsvHeader { expected, found }.at_line(name, 1));
+    let mut records = Records::new(reader, name)?;
+    if records.header != HEADER[..] {
+        return Err(records.other_header(&HEADER));
     }
     let mut size = size;
     let mut puzzles = Vec::new();
     let mut record = csv::StringRecord::new();
-    while (reader.read_record(&mut record))
-        .map_err(|error| DataError::csv(name, error, reader.get_ref()))?
-    {
-        let line = reader.get_ref().line_of(record.position());
+    while let Some(line) = records.read(&mut record)? {
         let puzzle = parse(&record, size).map_err(|error| error.at_line(name, line))?;
         size = Some(puzzle.size());
         puzzles.push(puzzle);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use hrm_act::{Batch, Metrics};
 use hrm_core::Hrm;
-use hrm_data::{IGNORED, PuzzleSet, Task};
+use hrm_data::{PuzzleSet, Task};
 
 use crate::checkpoint::{Checkpoint, Snapshot};
 use crate::error::TrainError;
@@ -293,9 +293,7 @@ impl Run {
     pub fn hold_out(&mut self, set: Arc<PuzzleSet>) -> Result<(), TrainError> {
         check_data(&self.trainer.config().model, &set)?;
         let asked = set.limited(self.trainer.config().eval_puzzles);
-        let has_answer =
-            |index| (asked.example(index).labels.iter()).any(|&label| label != IGNORED);
-        if !(0..asked.num_examples()).any(has_answer) {
+        if !(0..asked.num_examples()).any(|index| asked.example(index).is_labelled()) {
             return Err(TrainError::NoAnswers {
                 puzzles: asked.num_examples(),
             });
