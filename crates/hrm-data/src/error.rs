@@ -1,7 +1,10 @@
 //! What can go wrong with puzzles and their files: one variant per thing a user can fix.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "fs")]
+use std::path::Path;
+use std::path::PathBuf;
 
+#[cfg(feature = "fs")]
 use crate::numbered::Numbered;
 
 /// An error of this crate. Messages say where, what was expected and what was found; what the operating system says is their
@@ -302,6 +305,7 @@ impl DataError {
     }
 
     /// What the reader of a CSV file has found, at its line.
+    #[cfg(feature = "fs")]
     pub(crate) fn csv<R>(path: &Path, error: csv::Error, lines: &Numbered<R>) -> Self {
         let line = lines.line_of(error.position());
         let found = match error.into_kind() {

@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod maze;
 #[cfg(feature = "fs")]
 mod npy;
+#[cfg(feature = "fs")]
 mod numbered;
 mod sampler;
 mod set;
