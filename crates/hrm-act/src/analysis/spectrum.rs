@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, Transaction};
 use hrm_core::ops::matmul;
+use nalgebra::{DMatrix, SymmetricEigen};
 use serde::{Deserialize, Serialize};
 
 use crate::reasoner::{ReasonError, device_error};
@@ -59,7 +60,7 @@ pub struct Trajectory {
 /// such that its farthest point is positive.
 ///
 /// # Shapes
-/// n states `[B, L, D]` → n points of `components` coordinates, fewer where there are fewer states
+/// n states `[B, L, D]` → n points of `components` coordinates, fewer where there are fewer states, none where a state is not finite
 ///
 /// # Errors
 /// If there is no such puzzle, or the device fails.
@@ -119,52 +120,23 @@ pub fn trajectory(
     Ok(trajectory)
 }
 
-/// Turns of all pairs after which an eigenvalue problem is left as it is; well-posed ones need about ten.
-const MAX_SWEEPS: usize = 60;
+/// Steps after which an eigenvalue problem is given up; an eigenvalue needs about two.
+fn max_steps(n: usize) -> usize {
+    100 * n.max(1)
+}
 
-/// Eigenvalues, greatest first, and unit eigenvectors of a symmetric matrix `[n, n]`, by Jacobi's rotations.
-fn eigen(mut a: Vec<f64>, n: usize) -> Vec<(f64, Vec<f64>)> {
-    // Row k of v becomes the k-th eigenvector.
-    let mut v = vec![0.0; n * n];
-    (0..n).for_each(|i| v[i * n + i] = 1.0);
-    let norm: f64 = a.iter().map(|x| x * x).sum();
-    for _ in 0..MAX_SWEEPS {
-        let off: f64 = (0..n)
-            .flat_map(|i| (0..i).map(move |j| (i, j)))
-            .map(|(i, j)| a[i * n + j] * a[i * n + j])
-            .sum();
-        if off <= norm * 1e-28 || off.is_nan() {
-            break;
-        }
-        for p in 0..n {
-            for q in p + 1..n {
-                let apq = a[p * n + q];
-                if apq == 0.0 {
-                    continue;
-                }
-                let theta = (a[q * n + q] - a[p * n + p]) / (2.0 * apq);
-                let t = 1.0_f64.copysign(theta) / (theta.abs() + (theta * theta + 1.0).sqrt());
-                let c = 1.0 / (t * t + 1.0).sqrt();
-                let s = t * c;
-                for k in 0..n {
-                    let (x, y) = (a[k * n + p], a[k * n + q]);
-                    a[k * n + p] = c * x - s * y;
-                    a[k * n + q] = s * x + c * y;
-                }
-                for k in 0..n {
-                    let (x, y) = (a[p * n + k], a[q * n + k]);
-                    a[p * n + k] = c * x - s * y;
-                    a[q * n + k] = s * x + c * y;
-                    let (x, y) = (v[p * n + k], v[q * n + k]);
-                    v[p * n + k] = c * x - s * y;
-                    v[q * n + k] = s * x + c * y;
-                }
-            }
-        }
+/// Eigenvalues, greatest first, and unit eigenvectors of a symmetric matrix `[n, n]`; nothing of one that is not finite.
+fn eigen(a: Vec<f64>, n: usize) -> Vec<(f64, Vec<f64>)> {
+    if !a.iter().all(|x| x.is_finite()) {
+        return Vec::new();
     }
-    let mut pairs: Vec<(f64, Vec<f64>)> = (0..n)
-        .map(|i| (a[i * n + i], v[i * n..(i + 1) * n].to_vec()))
-        .collect();
+    let a = DMatrix::from_vec(n, n, a);
+    let Some(found) = SymmetricEigen::try_new(a, f64::EPSILON, max_steps(n)) else {
+        return Vec::new();
+    };
+    let vectors = found.eigenvectors.column_iter();
+    let vectors = vectors.map(|vector| vector.iter().copied().collect());
+    let mut pairs: Vec<_> = found.eigenvalues.iter().copied().zip(vectors).collect();
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
     pairs
 }
@@ -211,7 +183,9 @@ mod tests {
         }
         let by_hand = eigen(vec![2.0, 1.0, 1.0, 2.0], 2);
         assert!((by_hand[0].0 - 3.0).abs() < 1e-12 && (by_hand[1].0 - 1.0).abs() < 1e-12);
-        assert!(eigen(vec![f64::NAN; 4], 2).len() == 2);
+        assert_eq!(eigen(vec![-3.0], 1), [(-3.0, vec![1.0])]);
+        assert_eq!(eigen(vec![0.0; 9], 3).len(), 3);
+        assert!(eigen(vec![f64::NAN; 4], 2).is_empty());
     }
 
     #[test]
