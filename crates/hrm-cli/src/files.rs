@@ -315,13 +315,16 @@ fn keep_others(old: &Path, new: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The tasks of an ARC set's tests, beside the set, where it is for TRM's program.
+pub(crate) const TEST_PUZZLES: &str = "test_puzzles.json";
+
 /// The file that a split of a data set has.
 const SPLIT: &str = "dataset.json";
 
 /// Whether a file is a part of a data set or of a run, which goes with it: a new one may have no such part.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
-    let is_of_data = ["identifiers.json", "hrm.json", SPLIT, WRITING]
+    let is_of_data = ["identifiers.json", "hrm.json", TEST_PUZZLES, SPLIT, WRITING]
         .iter()
         .any(|known| name == *known);
     // Arrays are named `SET__WHAT.npy`.

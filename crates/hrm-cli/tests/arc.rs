@@ -210,3 +210,102 @@ fn tasks_are_inspected_as_they_are() {
     fs::create_dir(dir.join("empty")).unwrap();
     words(dir, "data inspect empty").refused(&["empty", "dataset.json"]);
 }
+
+/// ARC-1 is ARC's two sets and ConceptARC's folders of folders.
+#[test]
+fn several_inputs_make_one_set_for_either_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let write = |path: &str, text: &str| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let task = |colour: usize| {
+        format!(
+            r#"{{"train": [{{"input": [[{colour}, 0]], "output": [[0, {colour}]]}}], "test": [{{"input": [[{colour}]]}}]}}"#
+        )
+    };
+    write("training/a.json", TASKS[0].1);
+    write("concept/corpus/Above/Above1.json", &task(1));
+    write("concept/corpus/Below/Below1.json", &task(2));
+    write("kaggle.json", &format!(r#"{{"k": {}}}"#, task(3)));
+    write("solved.json", r#"{"k": [[[9]]]}"#);
+    write("evaluation/b.json", TASKS[1].1);
+    let build = |more: &str| {
+        let inputs = "--input training --input concept --input kaggle.json --solutions solved.json";
+        words(
+            dir,
+            &format!("data build arc {inputs} --test evaluation --num-aug 1 {more}"),
+        )
+    };
+    let ran = build("--out both --json").ok();
+    let built = &ran.objects()[0];
+    assert_eq!(built["tasks"], 5);
+    // Of the training tasks five demonstrations with one augmentation each, and the tests with a solution; of the other one demonstration.
+    assert_eq!((&built["train"], &built["test"]), (&16.into(), &4.into()));
+    assert!(
+        ran.stderr.contains("2 tests of concept have no solution"),
+        "{ran:?}"
+    );
+    let inspected = words(dir, "data inspect both --json").ok().objects();
+    assert!(inspected[0].to_string().contains("arc"), "{inspected:?}");
+    let names = |set: &str| fs::read_to_string(dir.join(set).join("identifiers.json")).unwrap();
+    assert!(names("both").contains(r#""a_t"#), "{}", names("both"));
+    assert!(!dir.join("both/test_puzzles.json").exists());
+
+    // For TRM's program: its names, and the tests' tasks with an output to each.
+    build("--out trm --style trm --materialize").ok();
+    assert!(names("trm").contains(r#""a|||t"#), "{}", names("trm"));
+    let text = fs::read_to_string(dir.join("trm/test_puzzles.json")).unwrap();
+    let puzzles: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(puzzles.as_object().map(|tasks| tasks.len()), Some(1));
+    let tests = &puzzles["b"]["test"];
+    assert_eq!(tests[0]["output"], serde_json::json!([[5, 6]]));
+    assert_eq!(tests[1]["output"], serde_json::json!([[0]]));
+    // It goes with the set.
+    build("--out trm --force").ok();
+    assert!(!dir.join("trm/test_puzzles.json").exists());
+
+    build("--solutions more.json --out no").refused(&["--solutions more.json", "found more"]);
+    write("concept/a.json", &task(4));
+    build("--out no").refused(&["task a occurs twice"]);
+}
+
+/// A checkpoint and a set that others made: the set has two puzzles of one id.
+#[test]
+fn a_set_made_by_others_is_evaluated_with_the_model_made_for_it() {
+    let Some(shared) = program::shared("fixtures/interop") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (model, set) = (
+        shared.join("hrm_tiny_h64_torch.pth"),
+        shared.join("arc-simple"),
+    );
+    let (model, set) = (model.display(), set.display());
+    words(dir, &format!("import {model} --preset hrm-arc-1 --out run")).ok();
+    let eval = |more: &str| {
+        words(
+            dir,
+            &format!("eval --checkpoint run --data {set} --segments 1 --json {more}"),
+        )
+        .ok()
+    };
+    let ran = eval("--submission s.json");
+    assert!(
+        ran.stderr
+            .contains("puzzle ids mean something to the model only in the folder"),
+        "{ran:?}"
+    );
+    let found = &ran.objects()[0];
+    assert_eq!((&found["puzzles"], &found["tasks"]), (&2.into(), &1.into()));
+    let text = fs::read_to_string(dir.join("s.json")).unwrap();
+    let submission: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        submission["simple_pattern"].as_array().map(Vec::len),
+        Some(2)
+    );
+    assert_eq!(eval("--split train").objects()[0]["puzzles"], 8);
+}

@@ -2,7 +2,7 @@
 
 mod program;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use program::{TINY, Workshop, words};
 use serde_json::Value;
@@ -88,22 +88,11 @@ fn copies_of_mazes_have_the_published_label() {
     .refused(&["--materialize", "--augment none"]);
 }
 
-/// The shared data, or `None` (outside of CI) where `HRM_SHARED_DIR` is unset.
-fn shared() -> Option<PathBuf> {
-    match std::env::var_os("HRM_SHARED_DIR") {
-        Some(dir) => Some(PathBuf::from(dir).join("data")),
-        None => {
-            let ci = std::env::var("CI").as_deref() == Ok("true");
-            assert!(!ci, "CI needs HRM_SHARED_DIR");
-            println!("skipped: HRM_SHARED_DIR is not set");
-            None
-        }
-    }
-}
-
 #[test]
 fn arc_tasks_of_kaggle_are_built_looked_at_and_trained_on() {
-    let Some(data) = shared() else { return };
+    let Some(data) = program::shared("data") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     let file = |name: &str| data.join("arc").join(name).display().to_string();

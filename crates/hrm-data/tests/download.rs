@@ -337,7 +337,7 @@ fn archives_of_github_are_what_the_builder_reads() {
     };
     download(Published::ConceptArc, &config, folder.path()).unwrap();
     let corpus = folder.path().join("set/corpus");
-    assert_eq!(arc::read_concept_arc(&corpus).unwrap().len(), 2);
+    assert_eq!(arc::read_folders(&corpus).unwrap().len(), 2);
 }
 
 #[test]

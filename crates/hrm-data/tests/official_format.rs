@@ -194,6 +194,32 @@ fn ignored_labels_are_written_as_the_sets_ignore_id() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// TRM's builders of Sudokus and mazes count groups there, whatever they have augmented.
+#[test]
+fn groups_counted_as_puzzles_are_taken() {
+    let (_, set) = small_folder();
+    let dir = tempfile::tempdir().unwrap();
+    set.save_materialized(dir.path(), "train", 5, 1).unwrap();
+    let about = dir.path().join("train/dataset.json");
+    let text = std::fs::read_to_string(&about).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&json["total_groups"], &json["total_puzzles"]),
+        (&25.into(), &150.into())
+    );
+    let mut load = |total: u64| {
+        json["total_puzzles"] = total.into();
+        std::fs::write(&about, json.to_string()).unwrap();
+        PuzzleSet::load(dir.path(), "train")
+    };
+    assert_eq!(load(25).unwrap().num_puzzles(), 150);
+    let error = load(26).unwrap_err().to_string();
+    assert!(
+        error.contains("expected 150, as many as the arrays hold, found 26"),
+        "{error}"
+    );
+}
+
 #[test]
 fn several_sets_are_joined_and_parted_again() {
     let (dir, set) = small_folder();

@@ -143,17 +143,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let set = load_split(&args.data, &args.split)?;
     check_data(loaded.model.config(), &set)?;
     check_task(&loaded, &set, &args.data)?;
-    let has_ids = loaded.model.config().num_puzzle_ids > 1;
-    let train = has_ids.then(|| PuzzleSet::load(&args.data, "train").ok());
-    if train
-        .flatten()
-        .is_some_and(|train| has_other_ids(&loaded.info, &train))
-    {
-        console.note(format_args!(
-            "warning: {} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing",
-            args.data.display()
-        ));
-    }
+    warn_of_ids(&loaded, &set, &args.data, console);
     let set = set.limited(args.limit.unwrap_or(usize::MAX));
     let asked = Asked {
         total: set.num_examples(),
@@ -177,20 +167,25 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     let bar = console.bar(asked.total as u64, "puzzles");
     let reasoner = args.think.reasoner(&loaded, HaltRule::Fixed, false)?;
-    let mut ballot = match is_arc.then(|| ballot::Ballot::new(&asked)) {
-        None => None,
-        Some(Ok(ballot)) => Some(ballot),
-        // Examples that were moved on the canvas are no tests that a vote could be cast for.
-        Some(Err(error)) if !args.ballot.is_wanted() => {
+    // Examples that were moved on the canvas are no tests that a vote could be cast for.
+    let without_votes = |error: anyhow::Error| match args.ballot.is_wanted() {
+        true => Err(error),
+        false => {
             console.note(format_args!("without votes: {error:#}"));
-            None
+            Ok(None)
         }
-        Some(Err(error)) => return Err(error),
+    };
+    let mut ballot = match is_arc.then(|| ballot::Ballot::new(&asked)).transpose() {
+        Ok(ballot) => ballot,
+        Err(error) => without_votes(error)?,
     };
     let start = Instant::now();
     let judged = judge(&reasoner, &asked, args.think.min_confidence, |answer| {
         bar.inc(1);
-        ballot.as_mut().map_or(Ok(()), |ballot| ballot.cast(answer))
+        if let Some(Err(error)) = ballot.as_mut().map(|ballot| ballot.cast(answer)) {
+            ballot = without_votes(error)?;
+        }
+        Ok(())
     })?;
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
@@ -226,6 +221,34 @@ fn check_task(loaded: &Loaded, set: &PuzzleSet, data: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Says where puzzle ids may mean other puzzles to the model than to the data, of which it knows nothing.
+fn warn_of_ids(loaded: &Loaded, set: &PuzzleSet, data: &Path, console: &Console) {
+    let (rows, ids) = (
+        loaded.model.config().num_puzzle_ids,
+        set.info().num_puzzle_ids,
+    );
+    if rows <= 1 {
+        return;
+    }
+    let path = data.display();
+    if loaded.info.data.is_empty() {
+        let why = match rows == ids {
+            true => format!("an import doesn't say whether {path} is that"),
+            false => format!("{path} is not: it has {ids} ids, and the puzzle table {rows} rows"),
+        };
+        console.note(format_args!(
+            "warning: puzzle ids mean something to the model only in the folder that it was trained on; {why}"
+        ));
+        return;
+    }
+    let train = PuzzleSet::load(data, "train");
+    if train.is_ok_and(|train| has_other_ids(&loaded.info, &train)) {
+        console.note(format_args!(
+            "warning: {path} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing"
+        ));
+    }
 }
 
 /// Whether answers can be verified, or may be withheld.

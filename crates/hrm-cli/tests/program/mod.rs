@@ -54,6 +54,17 @@ impl Ran {
     }
 }
 
+/// A folder of the shared data, or `None` (outside of CI) where `HRM_SHARED_DIR` is unset.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os("HRM_SHARED_DIR");
+    if dir.is_none() {
+        let ci = std::env::var("CI").as_deref() == Ok("true");
+        assert!(!ci, "CI needs HRM_SHARED_DIR");
+        println!("skipped: HRM_SHARED_DIR is not set");
+    }
+    dir.map(|dir| PathBuf::from(dir).join(path))
+}
+
 /// A part of an error's message that it repeats. Parts are parted by colons, as an error and its causes are; short ones, such
 /// as the numbers of lines, may come again.
 pub fn said_twice(stderr: &str) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! The tasks that a set asks about, read back from its examples.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::canvas::{CELLS, crop};
 use super::grid::{ArcTask, Pair};
@@ -22,7 +23,8 @@ impl PuzzleSet {
         let names = self.identifiers().ok_or_else(|| {
             DataError::mismatch("identifiers.json", "names of the puzzle ids", "none")
         })?;
-        let mut known = HashSet::new();
+        // By task: the puzzle that told it, and its place.
+        let mut known = HashMap::new();
         let mut tasks: Vec<ArcTask> = Vec::new();
         for puzzle in 0..self.num_puzzles() {
             let asked = self.puzzle(puzzle);
@@ -33,9 +35,17 @@ impl PuzzleSet {
             let Some((task, augmentation)) = names.arc_puzzle(id) else {
                 return Err(DataError::mismatch("puzzle id", "one with a name", id));
             };
-            if !known.insert(task) {
-                continue;
-            }
+            // Other programs may have several puzzles of one id, a test in each.
+            let at = match known.entry(task) {
+                Entry::Occupied(first) => match *first.get() {
+                    (told, at) if told == id => Some(at),
+                    _ => continue,
+                },
+                Entry::Vacant(free) => {
+                    free.insert((id, tasks.len()));
+                    None
+                }
+            };
             let inverse = augmentation.inverse();
             let pair = |index: usize| {
                 let example = self.example(index);
@@ -49,11 +59,15 @@ impl PuzzleSet {
                     output: crop(&example.labels).map(|grid| inverse.apply(&grid)),
                 })
             };
-            tasks.push(ArcTask {
-                id: task.to_owned(),
-                train: Vec::new(),
-                test: asked.map(pair).collect::<Result<_, DataError>>()?,
-            });
+            let tests = asked.map(pair).collect::<Result<Vec<_>, DataError>>()?;
+            match at {
+                Some(at) => tasks[at].test.extend(tests),
+                None => tasks.push(ArcTask {
+                    id: task.to_owned(),
+                    train: Vec::new(),
+                    test: tests,
+                }),
+            }
         }
         Ok(tasks)
     }
@@ -102,6 +116,19 @@ mod tests {
         // A set that begins with augmented puzzles tells the same tasks.
         let later = test.subset(1..2);
         assert_eq!(later.arc_tasks(9).unwrap()[0].test, tasks[1].test);
+
+        // Puzzles of one id, as other programs may have them, are tests of one task.
+        let mut one_id = test.subset(0..1);
+        one_id.puzzle_ids[1] = one_id.puzzle_ids[0];
+        let inputs = |task: &ArcTask| {
+            task.test
+                .iter()
+                .map(|pair| pair.input.clone())
+                .collect::<Vec<_>>()
+        };
+        let found = one_id.arc_tasks(usize::MAX).unwrap();
+        assert_eq!(inputs(&found[0]).len(), 4);
+        assert_eq!(inputs(&found[0])[..2], inputs(&tasks[0]));
 
         let info = SetInfo::sudoku(SudokuSize::Four);
         let sudoku = PuzzleSet::from_examples(info, vec![1; 16], vec![2; 16]).unwrap();

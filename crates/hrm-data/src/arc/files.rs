@@ -64,27 +64,37 @@ fn read_solutions(tasks: &mut [ArcTask], path: Option<&Path>) -> Result<(), Data
     join_solutions(tasks, solutions, path)
 }
 
-/// Reads ConceptARC's `corpus`: a folder per concept with a file per task. Tasks sorted by name.
+/// Deepest folder below one of tasks that is looked into.
+const MAX_DEPTH: usize = 8;
+
+/// Reads every `<task>.json` of a folder and of the folders in it, as ConceptARC's `corpus` has one for each concept. What is hidden is
+/// left out. Tasks sorted by name.
 ///
 /// # Errors
-/// With file, task and place in it; [`DataError::ArcTaskTwice`] where two concepts have a task of the same name.
-pub fn read_concept_arc(corpus: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
-    let corpus = corpus.as_ref();
-    let mut tasks = Vec::new();
-    for concept in entries(corpus)? {
-        if concept.is_dir() {
-            tasks.extend(read_folder(&concept)?);
+/// With file, task and place in it; [`DataError::ArcTaskTwice`] where two folders have a task of the same name.
+pub fn read_folders(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
+    fn read(folder: &Path, depth: usize, tasks: &mut Vec<ArcTask>) -> Result<(), DataError> {
+        tasks.extend(read_folder(folder)?);
+        for path in entries(folder)? {
+            let name = path.file_name().unwrap_or_default();
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            if depth < MAX_DEPTH && !is_hidden && path.is_dir() {
+                read(&path, depth + 1, tasks)?;
+            }
         }
+        Ok(())
     }
+    let mut tasks = Vec::new();
+    read(folder.as_ref(), 0, &mut tasks)?;
     sort_unique(&mut tasks)?;
     Ok(tasks)
 }
 
-/// Reads tasks in whichever layout a path has: a folder of task files, a folder of such folders, or a file of Kaggle's challenges.
+/// Reads tasks in whichever layout a path has: a folder of task files and of such folders, or a file of Kaggle's challenges.
 /// Solutions of their tests may lie in a file of Kaggle's layout.
 ///
 /// # Errors
-/// With file, task and place in it.
+/// With file, task and place in it; [`DataError::ArcTaskTwice`] where two folders have a task of the same name.
 pub fn read_tasks(
     path: impl AsRef<Path>,
     solutions: Option<&Path>,
@@ -93,10 +103,7 @@ pub fn read_tasks(
     if !path.is_dir() {
         return read_kaggle(path, solutions);
     }
-    let mut tasks = read_folder(path)?;
-    if tasks.is_empty() {
-        tasks = read_concept_arc(path)?;
-    }
+    let mut tasks = read_folders(path)?;
     read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
 }
@@ -180,17 +187,25 @@ mod tests {
     }
 
     #[test]
-    fn a_corpus_is_read_through_its_concepts() {
+    fn folders_in_a_folder_are_read_beside_its_own_tasks() {
         let corpus = tempfile::tempdir().unwrap();
         for (concept, name) in [("Copy", "Copy1.json"), ("Above", "Above1.json")] {
             fs::create_dir(corpus.path().join(concept)).unwrap();
             fs::write(corpus.path().join(concept).join(name), TASK).unwrap();
         }
-        let tasks = read_concept_arc(corpus.path()).unwrap();
-        assert_eq!(tasks[0].id, "Above1");
+        let deep = corpus.path().join("more/Order");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("Order1.json"), TASK).unwrap();
+        fs::write(corpus.path().join("a.json"), TASK).unwrap();
+        let hidden = corpus.path().join(".git");
+        fs::create_dir(&hidden).unwrap();
+        fs::write(hidden.join("x.json"), "no task").unwrap();
+        let tasks = read_folders(corpus.path()).unwrap();
+        let ids: Vec<&str> = tasks.iter().map(|task| &*task.id).collect();
+        assert_eq!(ids, ["Above1", "Copy1", "Order1", "a"]);
         assert_eq!(read_tasks(corpus.path(), None).unwrap(), tasks);
         fs::write(corpus.path().join("Copy/Above1.json"), TASK).unwrap();
-        let error = read_concept_arc(corpus.path()).unwrap_err().to_string();
+        let error = read_folders(corpus.path()).unwrap_err().to_string();
         assert_eq!(error, "task Above1 occurs twice");
     }
 

@@ -102,11 +102,20 @@ pub fn join_solutions(
     Ok(())
 }
 
-/// Tasks in Kaggle's layout of challenges, outputs of tests included where they are known; TRM's
-/// `test_puzzles.json` is the same.
+/// Tasks in Kaggle's layout of challenges, outputs of tests included where they are known.
 pub fn challenges_json(tasks: &[ArcTask]) -> String {
     let tasks = tasks.iter().map(|task| (task.id.clone(), body(task)));
     serde_json::Value::Object(tasks.collect()).to_string()
+}
+
+/// TRM's `test_puzzles.json`: [`challenges_json`], but that every test has an output. Where none is known it is a single black cell,
+/// as TRM's builder has it.
+pub fn test_puzzles_json(mut tasks: Vec<ArcTask>) -> String {
+    for test in tasks.iter_mut().flat_map(|task| &mut task.test) {
+        test.output
+            .get_or_insert_with(|| Grid::of_colours(1, 1, vec![0]));
+    }
+    challenges_json(&tasks)
 }
 
 /// A task as a file of its own, as ARC-AGI's folders have them; the file's name is to be the task's.

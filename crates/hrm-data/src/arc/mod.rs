@@ -19,11 +19,12 @@ mod vote;
 pub use augment::{ArcAugmentation, NameStyle};
 pub use canvas::{CELLS, COLOUR, END, PAD, VOCAB_SIZE, crop, draw};
 #[cfg(feature = "fs")]
-pub use files::{read_concept_arc, read_folder, read_kaggle, read_task, read_tasks};
+pub use files::{read_folder, read_folders, read_kaggle, read_task, read_tasks};
 pub use grid::{ArcTask, COLOURS, Grid, MAX_SIDE, Pair};
 pub use identity::{Leak, LeakKind, find_leaks, puzzle_hash};
 pub use json::{
     challenges_json, join_solutions, parse_challenges, parse_solutions, parse_task, task_json,
+    test_puzzles_json,
 };
 pub use set::{ArcSets, ArcSettings, ArcSource, TestUse, build_sets};
 pub use vote::{Attempts, Candidate, PassAtK, Votes};

@@ -1,6 +1,7 @@
 //! `hrm data build`: a data folder, in the format of the official builders, from puzzles.
 
 use std::collections::HashSet;
+use std::fs;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::arguments::Shape;
 use crate::console::Console;
-use crate::files::{check_folder, source, write_folder};
+use crate::files::{TEST_PUZZLES, check_folder, source, write_folder};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -91,16 +92,16 @@ struct Build {
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example: demonstrations of both sets train, the tests of the evaluation set are for the test split
-  hrm data build arc --input arc/data/training --test arc/data/evaluation --out arc-1
+  hrm data build arc --input arc/data/training --input concept/corpus --test arc/data/evaluation --out arc-1
   hrm data build arc --input challenges.json --solutions solutions.json --out arc")]
 pub(crate) struct ArcArgs {
-    /// Folder with a JSON file per task (or folders of these), or Kaggle's challenges. Without --test its tests are the
-    /// test split; with it they train.
-    #[arg(long, value_name = "FOLDER|FILE")]
-    input: PathBuf,
-    /// Kaggle's solutions of --input.
+    /// Folder with a JSON file per task, in it or in folders of it, or Kaggle's challenges; may be given several times.
+    /// Without --test its tests are the test split; with it they train.
+    #[arg(long, value_name = "FOLDER|FILE", required = true)]
+    input: Vec<PathBuf>,
+    /// Kaggle's solutions of --input; of several, those of the first file of challenges, of the second and so on.
     #[arg(long, value_name = "FILE")]
-    solutions: Option<PathBuf>,
+    solutions: Vec<PathBuf>,
     /// Tasks whose demonstrations train and whose tests are the test split.
     #[arg(long, value_name = "FOLDER|FILE")]
     test: Option<PathBuf>,
@@ -116,12 +117,23 @@ pub(crate) struct ArcArgs {
     /// Writes the augmented puzzles out, for programs that do not augment as they draw.
     #[arg(long)]
     materialize: bool,
+    /// Whose program the folder is for.
+    #[arg(long, value_enum, default_value_t = Style::Hrm)]
+    style: Style,
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Writes over a folder of the same kind that is there.
     #[arg(long)]
     force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Style {
+    /// Names as `00576224_t3_0912345678`.
+    Hrm,
+    /// Names as `00576224|||t3|||0912345678`, and the tests' tasks in `test_puzzles.json`.
+    Trm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,6 +163,9 @@ struct Built<'a> {
     test: usize,
     /// Test puzzles left out because a training puzzle equals them.
     dropped: usize,
+    /// ARC tasks in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<usize>,
     /// ARC tasks of the test split that are in the training split under another name, or share a grid with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     leaks: Vec<Leak>,
@@ -380,35 +395,34 @@ impl Build {
             Ok(())
         })?;
         spinner.finish_and_clear();
-        let examples = (examples, test.num_examples());
-        report(&self.out, examples, dropped, Vec::new(), console)
+        let built = Built {
+            out: &self.out,
+            train: examples,
+            test: test.num_examples(),
+            dropped,
+            tasks: None,
+            leaks: Vec::new(),
+        };
+        report(&built, console)
     }
 }
 
-fn report(
-    out: &Path,
-    (train, test): (usize, usize),
-    dropped: usize,
-    leaks: Vec<Leak>,
-    console: &Console,
-) -> Result<Outcome> {
-    let built = Built {
-        out,
-        train,
-        test,
-        dropped,
-        leaks,
-    };
-    if dropped > 0 {
+fn report(built: &Built<'_>, console: &Console) -> Result<Outcome> {
+    if built.dropped > 0 {
         console.note(format_args!(
-            "dropped {dropped} test puzzles that equal a training puzzle under symmetry"
+            "dropped {} test puzzles that equal a training puzzle under symmetry",
+            built.dropped
         ));
     }
+    let of_tasks = match built.tasks {
+        Some(tasks) => format!(", of {tasks} tasks"),
+        None => String::new(),
+    };
     console.result(
-        &built,
+        built,
         format_args!(
-            "{}: {} examples to train, {} to test",
-            out.display(),
+            "{}: {} examples to train, {} to test{of_tasks}",
+            built.out.display(),
             built.train,
             built.test
         ),
@@ -416,66 +430,65 @@ fn report(
     Ok(Outcome::Done)
 }
 
+/// Tasks of one path.
+struct Read<'a> {
+    path: &'a Path,
+    tasks: Vec<ArcTask>,
+}
+
 fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
     check_folder(&args.out, args.force, MARK)?;
     let spinner = console.spinner("reading tasks");
-    let input = read_arc(&args.input, args.solutions.as_deref())?;
+    let inputs = read_inputs(args)?;
     let other = args
         .test
         .as_deref()
         .map(|path| read_arc(path, args.test_solutions.as_deref()))
         .transpose()?;
-    let sources = match &other {
-        None => vec![ArcSource {
-            tasks: &input,
-            tests: TestUse::Evaluate,
-        }],
-        Some(test) => vec![
-            ArcSource {
-                tasks: &input,
-                tests: TestUse::Train,
-            },
-            ArcSource {
-                tasks: test,
-                tests: TestUse::Evaluate,
-            },
-        ],
+    let tests = match &other {
+        None => TestUse::Evaluate,
+        Some(_) => TestUse::Train,
     };
+    let mut sources: Vec<ArcSource<'_>> = inputs
+        .iter()
+        .map(|Read { tasks, .. }| ArcSource { tasks, tests })
+        .collect();
+    sources.extend(other.iter().map(|Read { tasks, .. }| ArcSource {
+        tasks,
+        tests: TestUse::Evaluate,
+    }));
     let settings = ArcSettings {
         augmentations: args.num_aug,
         seed: args.seed,
-        style: NameStyle::Hrm,
+        style: match args.style {
+            Style::Hrm => NameStyle::Hrm,
+            Style::Trm => NameStyle::Trm,
+        },
     };
     let sets = arc::build_sets(&sources, settings)?;
     if sets.train.num_examples() == 0 {
+        let names: Vec<String> = (args.input.iter())
+            .map(|path| path.display().to_string())
+            .collect();
         bail!(
             "{}: expected at least one demonstration to train on, found none",
-            args.input.display()
+            names.join(", ")
         );
     }
-    let untold = match &other {
-        None => 0,
-        Some(_) => (input.iter().flat_map(|task| &task.test))
-            .filter(|pair| pair.output.is_none())
-            .count(),
-    };
-    let name = |path: &Path| path.display().to_string();
-    let leaks = match (&other, &args.test) {
-        (Some(test), Some(path)) => {
-            arc::find_leaks(&[(&name(&args.input), &input), (&name(path), test)])
-        }
-        _ => Vec::new(),
-    };
+    let mut leaks = Vec::new();
+    for (input, test) in inputs.iter().zip(other.iter().cycle()) {
+        let named = |read: &Read<'_>| read.path.display().to_string();
+        leaks.extend(arc::find_leaks(&[
+            (&named(input), &input.tasks),
+            (&named(test), &test.tasks),
+        ]));
+    }
     let mut files = Vec::new();
-    for path in [
-        Some(&args.input),
-        args.solutions.as_ref(),
-        args.test.as_ref(),
-        args.test_solutions.as_ref(),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|path| path.is_file())
+    for path in (args.input.iter())
+        .chain(&args.solutions)
+        .chain(&args.test)
+        .chain(&args.test_solutions)
+        .filter(|path| path.is_file())
     {
         files.push(source(path)?);
     }
@@ -494,24 +507,62 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
                 (_, false) => set.save(dir, split)?,
             }
         }
+        if args.style == Style::Trm {
+            let tests = arc::test_puzzles_json(sets.test_tasks.clone());
+            fs::write(dir.join(TEST_PUZZLES), tests)?;
+        }
         Ok(())
     })?;
     spinner.finish_and_clear();
-    if untold > 0 {
-        console.note(format_args!(
-            "{untold} tests of {} have no solution and train nothing; --solutions gives Kaggle's",
-            args.input.display()
-        ));
+    for Read { path, tasks } in inputs.iter().filter(|_| other.is_some()) {
+        let untold = (tasks.iter().flat_map(|task| &task.test))
+            .filter(|pair| pair.output.is_none())
+            .count();
+        if untold > 0 {
+            console.note(format_args!(
+                "{untold} tests of {} have no solution and train nothing; --solutions gives Kaggle's",
+                path.display()
+            ));
+        }
     }
     for leak in &leaks {
         console.note(format_args!("in both splits: {leak}"));
     }
-    let examples = (train.num_examples(), test.num_examples());
-    report(&args.out, examples, 0, leaks, console)
+    let tasks = inputs.iter().chain(&other).map(|read| read.tasks.len());
+    let built = Built {
+        out: &args.out,
+        train: train.num_examples(),
+        test: test.num_examples(),
+        dropped: 0,
+        tasks: Some(tasks.sum()),
+        leaks,
+    };
+    report(&built, console)
 }
 
-/// Tasks of a folder (of files, or of folders of files as ConceptARC has them) or of Kaggle's challenges.
-fn read_arc(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>> {
+/// What `--input` names, with the solutions of those that are files of challenges, in their order; those of a single folder, too.
+fn read_inputs(args: &ArcArgs) -> Result<Vec<Read<'_>>> {
+    let mut solutions = args.solutions.iter();
+    let is_single = args.input.len() == 1;
+    let mut read = Vec::with_capacity(args.input.len());
+    for path in &args.input {
+        let own = match is_single || path.is_file() {
+            true => solutions.next(),
+            false => None,
+        };
+        read.push(read_arc(path, own.map(PathBuf::as_path))?);
+    }
+    if let Some(path) = solutions.next() {
+        bail!(
+            "--solutions {}: expected one for each file of challenges of --input, found more",
+            path.display()
+        );
+    }
+    Ok(read)
+}
+
+/// Tasks of a folder (of files and of such folders, as ConceptARC has them) or of Kaggle's challenges.
+fn read_arc<'a>(path: &'a Path, solutions: Option<&Path>) -> Result<Read<'a>> {
     let tasks = arc::read_tasks(path, solutions)?;
     if tasks.is_empty() {
         bail!(
@@ -519,7 +570,7 @@ fn read_arc(path: &Path, solutions: Option<&Path>) -> Result<Vec<ArcTask>> {
             path.display()
         );
     }
-    Ok(tasks)
+    Ok(Read { path, tasks })
 }
 
 /// The command as it was typed, for the record.
