@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hrm::act::LossKind;
 use hrm::core::store::{ImportOptions, TensorFile, export, export_to, import};
 use hrm::prelude::*;
 use program::{Ran, Workshop, hrm, words};
@@ -44,21 +45,6 @@ fn trace(name: &str) -> PathBuf {
         .join("../hrm-train/tests/fixtures")
         .join(name)
         .with_extension("safetensors")
-}
-
-/// The shared fixtures, or `None` (outside of CI) where `HRM_SHARED_DIR` is unset.
-fn fixtures() -> Option<PathBuf> {
-    match std::env::var_os("HRM_SHARED_DIR") {
-        Some(dir) => Some(PathBuf::from(dir).join("fixtures")),
-        None => {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "CI needs HRM_SHARED_DIR"
-            );
-            println!("skipped: HRM_SHARED_DIR is not set");
-            None
-        }
-    }
 }
 
 fn numbers(text: &Value) -> Vec<i64> {
@@ -148,7 +134,9 @@ fn start_weights_of_a_trace_give_the_answers_recorded() {
 
 #[test]
 fn torch_checkpoints_import_and_predict() {
-    let Some(fixtures) = fixtures() else { return };
+    let Some(fixtures) = program::shared("fixtures") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     for (name, options) in TRACES {
@@ -190,7 +178,9 @@ fn torch_checkpoints_import_and_predict() {
 
 #[test]
 fn a_checkpoint_made_by_others_imports() {
-    let Some(fixtures) = fixtures() else { return };
+    let Some(fixtures) = program::shared("fixtures") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     let path = fixtures.join("interop/hrm_tiny_h64_torch.pth");
@@ -198,8 +188,13 @@ fn a_checkpoint_made_by_others_imports() {
     import("--preset hrm-sudoku-1k").refused(&["hrm_tiny_h64_torch.pth", "seq_len"]);
     import("--preset hrm-sudoku-1k --seq-len 81 --heads 7").refused(&["num_heads", "7", "64"]);
     import("--preset trm-sudoku --seq-len 81").refused(&["expected TRM with attention, found HRM"]);
+    import("--preset hrm-sudoku-full --seq-len 81")
+        .refused(&["expected learned positions, found no learned positions"]);
+    import("--preset hrm-sudoku-1k --seq-len 81")
+        .refused(&["a square Sudoku's", "found 12 tokens"]);
+    import("--preset hrm-maze-1k --seq-len 900").refused(&["a maze's 6 tokens", "found 12 tokens"]);
     assert!(!dir.join("tiny").exists());
-    let said = import("--preset hrm-sudoku-1k --seq-len 81 --puzzle-table grow:5 --json");
+    let said = import("--preset hrm-arc-1 --seq-len 81 --puzzle-table grow:5 --json");
     let said = said.ok().objects();
     assert_eq!(said[0]["model"]["num_puzzle_ids"], 5);
     assert_eq!(said[0]["model"]["num_heads"], 8);
@@ -207,7 +202,7 @@ fn a_checkpoint_made_by_others_imports() {
     let inputs: Vec<i64> = (0..81).map(|cell| 1 + cell % 10).collect();
     let objects = think(dir, "tiny", &inputs, 4).objects();
     assert_eq!(numbers(&objects[0]["answer"]).len(), 81);
-    import("--preset hrm-sudoku-1k --seq-len 81").refused(&["tiny is there already", "--force"]);
+    import("--preset hrm-arc-1 --seq-len 81").refused(&["tiny is there already", "--force"]);
 }
 
 #[test]
@@ -473,4 +468,51 @@ fn data_start(file: &[u8], tensor: &str) -> usize {
     let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let entries: Value = serde_json::from_slice(&file[8..8 + header]).unwrap();
     8 + header + entries[tensor]["data_offsets"][0].as_u64().unwrap() as usize
+}
+
+/// The training of `all_config.yaml` is what a training of the import goes on by.
+#[test]
+fn an_import_goes_on_by_the_training_of_its_configuration_file() {
+    let workshop = Workshop::with_run();
+    let dir = workshop.dir();
+    let model = Checkpoint::open(dir.join("run")).unwrap();
+    let model = model.model(WeightKind::Ema, &Device::flex()).unwrap();
+    export(&model, 6, dir.join("bare.safetensors")).unwrap();
+    let config = "arch: {halt_exploration_prob: 0.2, loss: {loss_type: softmax_cross_entropy}}\n\
+        global_batch_size: 24\nlr: 0.0003\nweight_decay: 0.1\nlr_warmup_steps: 5\nema: false\n";
+    fs::write(dir.join("all_config.yaml"), config).unwrap();
+    let import = "import bare.safetensors --config all_config.yaml";
+    let text = workshop.run(&format!("{import} --out told")).ok().stdout;
+    assert!(text.contains(" with the settings of its file"), "{text}");
+    let told = RunFile::read(dir.join("told")).unwrap().config;
+    assert_eq!(
+        (told.batch_size, told.ema, told.schedule.warmup_steps),
+        (24, None, 5)
+    );
+    assert_eq!(
+        (told.optimizer.lr, told.optimizer.weight_decay),
+        (3e-4, 0.1)
+    );
+    assert_eq!(
+        (told.act.exploration, told.act.loss),
+        (0.2, LossKind::Softmax)
+    );
+    workshop
+        .run("train --resume told --data data --steps 1")
+        .ok();
+
+    for (line, part) in [
+        ("lr: fast", "all_config.yaml: lr: invalid type"),
+        ("lr: -1", "optimizer.lr"),
+        (
+            "arch: {loss: {loss_type: hinge}}",
+            "unknown variant `hinge`",
+        ),
+    ] {
+        fs::write(dir.join("all_config.yaml"), line).unwrap();
+        workshop
+            .run(&format!("{import} --out new"))
+            .refused(&[part]);
+        assert!(!dir.join("new").exists());
+    }
 }

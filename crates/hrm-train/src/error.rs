@@ -61,6 +61,22 @@ pub enum TrainError {
         /// What the data are.
         found: String,
     },
+    /// A model that was not trained by the preset's recipe.
+    #[error("expected {expected}, found {found}")]
+    WrongModel {
+        /// What the recipe is for.
+        expected: String,
+        /// What the model is.
+        found: String,
+    },
+    /// A configuration file of the reference programs that can't be read.
+    #[error("{file}: {reason}")]
+    Official {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The data don't fit the model.
     #[error("the data have {field} = {found}, the model was made for {expected}")]
     DataMismatch {

@@ -16,6 +16,7 @@ mod evaluate;
 mod freeze;
 mod gradients;
 mod muon;
+mod official;
 mod optimizer;
 mod parallel;
 mod preset;

@@ -74,6 +74,7 @@ pub const PRESETS: &[Preset] = &[
             recipe.config.act.max_segments = 8;
             recipe.config.act.loss = LossKind::Softmax;
             recipe.config.batch_size = 2304;
+            recipe.config.augment = false;
             recipe.config.optimizer.lr = 3e-4;
             recipe.config.schedule.min_ratio = 0.1;
             recipe
@@ -165,20 +166,15 @@ impl Preset {
     /// The task expected, with its vocabulary, and the one found.
     pub fn check(&self, set: &PuzzleSet) -> Result<(), TrainError> {
         let info = set.info();
-        let wanted = self.name.split('-').nth(1).unwrap_or_default();
         let sizes = (info.vocab_size, info.seq_len);
         // What a task that isn't told must look like.
         let looks = |like: bool| info.task == Task::Other && like;
-        let (fits, expected) = match wanted {
-            "sudoku" => {
-                // A token for each digit, for a blank and for padding.
-                let digits = info.vocab_size.saturating_sub(2);
-                let is_square = digits > 0 && digits * digits == info.seq_len;
-                (
-                    matches!(info.task, Task::Sudoku(_)) || looks(is_square),
-                    "a Sudoku (vocab_size n + 2, seq_len n * n)",
-                )
-            }
+        let (fits, expected) = match self.task() {
+            "sudoku" => (
+                matches!(info.task, Task::Sudoku(_))
+                    || looks(is_square_sudoku(info.vocab_size, info.seq_len)),
+                "a Sudoku (vocab_size n + 2, seq_len n * n)",
+            ),
             "maze" => (
                 matches!(info.task, Task::Maze { .. }) || looks(sizes == (6, 900)),
                 "a maze (vocab_size 6, published with seq_len 900)",
@@ -208,14 +204,57 @@ impl Preset {
         })
     }
 
+    /// Refuses a model that the recipe doesn't train: HRM or TRM, mixer, kind of positions, and the vocabulary of its task.
+    ///
+    /// # Errors
+    /// What was expected, and what was found.
+    pub fn check_model(&self, model: &HrmConfig) -> Result<(), TrainError> {
+        let wrong = |expected: &str, found: &str| TrainError::WrongModel {
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        };
+        let kind = |config: &HrmConfig| match (config.levels, config.mixer) {
+            (Levels::Separate { .. }, _) => "HRM",
+            (Levels::Shared { .. }, MixerKind::Attention) => "TRM with attention",
+            (Levels::Shared { .. }, MixerKind::Mlp) => "TRM with the MLP mixer",
+        };
+        let positions = |config: &HrmConfig| match config.position {
+            PositionKind::Learned => "learned positions",
+            PositionKind::Rope | PositionKind::None => "no learned positions",
+        };
+        let own = (self.make)(ANY_SIZES).config.model;
+        for part in [kind, positions] {
+            if part(&own) != part(model) {
+                return Err(wrong(part(&own), part(model)));
+            }
+        }
+        let (tokens, cells) = (model.vocab_size, model.seq_len);
+        let (fits, expected) = match self.task() {
+            "sudoku" => (
+                is_square_sudoku(tokens, cells),
+                "a square Sudoku's n + 2 tokens and n * n cells",
+            ),
+            "maze" => (tokens == 6, "a maze's 6 tokens"),
+            "arc" => (tokens == 12, "ARC's 12 tokens"),
+            _ => (true, ""),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(wrong(
+                expected,
+                &format!("{tokens} tokens and {cells} cells"),
+            )),
+        }
+    }
+
+    /// The second word of the name: the task, or `small`.
+    fn task(&self) -> &'static str {
+        self.name.split('-').nth(1).unwrap_or_default()
+    }
+
     /// Epochs that the recipe is to run for; none where it counts steps.
     pub fn epochs(&self) -> Option<f64> {
-        let any = Sizes {
-            seq_len: 1,
-            vocab_size: 1,
-            num_puzzle_ids: 1,
-        };
-        (self.make)(any).epochs
+        (self.make)(ANY_SIZES).epochs
     }
 
     /// The recipe's configuration for a training set: its sizes, and its epochs turned into steps. Whoever changes the batch
@@ -243,6 +282,7 @@ impl Preset {
     pub fn of_model(config: &HrmConfig) -> Self {
         let shared = matches!(config.levels, Levels::Shared { .. });
         let name = match (shared, config.seq_len, config.vocab_size) {
+            (false, 81, 11) if config.position == PositionKind::Learned => "hrm-sudoku-full",
             (false, 900, 6) => "hrm-maze-1k",
             (false, 900, 12) => "hrm-arc-1",
             (false, ..) => "hrm-sudoku-1k",
@@ -254,6 +294,19 @@ impl Preset {
         let found = PRESETS.iter().find(|preset| preset.name == name);
         found.copied().unwrap_or(PRESETS[0])
     }
+}
+
+/// Sizes for a recipe of which only the rest is looked at.
+const ANY_SIZES: Sizes = Sizes {
+    seq_len: 1,
+    vocab_size: 1,
+    num_puzzle_ids: 1,
+};
+
+/// Whether there is a token for each digit, for a blank and for padding.
+fn is_square_sudoku(vocab_size: usize, seq_len: usize) -> bool {
+    let digits = vocab_size.saturating_sub(2);
+    digits > 0 && digits.checked_mul(digits) == Some(seq_len)
 }
 
 fn published(model: HrmConfig, epochs: f64, weight_decay: f64, puzzle_lr: f64) -> Recipe {

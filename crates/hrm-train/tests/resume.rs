@@ -428,10 +428,8 @@ fn where_the_last_checkpoint_is_damaged_the_error_names_one_that_is_whole() {
     let mut run = Run::create(dir.path(), &file, set.clone(), &device).unwrap();
     run.train(|_| true).unwrap();
     drop(run);
-    let path = |step| {
-        dir.path()
-            .join(format!("checkpoints/step-{step:09}.safetensors"))
-    };
+    let checkpoints = dir.path().join("checkpoints");
+    let path = |step| checkpoints.join(format!("step-{step:09}.safetensors"));
     let damage = |step| {
         let whole = std::fs::read(path(step)).unwrap();
         std::fs::write(path(step), &whole[..whole.len() / 2]).unwrap();

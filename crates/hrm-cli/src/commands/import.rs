@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
+use hrm::core::PuzzleIds;
 use hrm::core::store::{ConfigHints, ImportOptions, TensorFile, import, inspect};
-use hrm::core::{Levels, MixerKind, PuzzleIds};
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
@@ -128,7 +128,7 @@ struct Line<'a> {
     model: &'a HrmConfig,
     warnings: Vec<String>,
     #[serde(skip)]
-    is_guess: bool,
+    origin: Origin,
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
@@ -161,7 +161,13 @@ pub(super) fn import_file(
         .as_deref()
         .map(Preset::by_name)
         .transpose()?;
-    let hints = hints(settings, config)?;
+    let config_file = settings
+        .config
+        .as_deref()
+        .or(config)
+        .map(ConfigFile::read)
+        .transpose()?;
+    let hints = hints(settings, config_file.as_ref())?;
     let data = hints.data_path.clone().unwrap_or_default();
     let file = TensorFile::open(path)?;
     if is_checkpoint(&file) {
@@ -178,7 +184,8 @@ pub(super) fn import_file(
     };
     if let Some(preset) = preset {
         let (found, _) = inspect(&file, &options)?;
-        check_kind(preset, &found)
+        preset
+            .check_model(&found)
             .with_context(|| format!("{}: --preset {}", path.display(), preset.name))?;
     }
     let imported = import(&file, &options, &device)?;
@@ -191,8 +198,8 @@ pub(super) fn import_file(
     let Recipe {
         preset,
         config: mut train,
-        is_guess,
-    } = recipe(&file, preset, model.config())?;
+        origin,
+    } = recipe(&file, preset, model.config(), config_file.as_ref())?;
     train.model = model.config().clone();
     train.act.max_segments = u32::try_from(imported.max_segments).unwrap_or(u32::MAX);
     let run_file = RunFile {
@@ -216,24 +223,10 @@ pub(super) fn import_file(
         max_segments: run_file.config.act.max_segments,
         model: model.config(),
         warnings,
-        is_guess,
+        origin,
     };
     console.result(&line, describe(&line))?;
     Ok(Outcome::Done)
-}
-
-/// A recipe for HRM says nothing of a TRM, nor one for attention of an MLP.
-fn check_kind(preset: Preset, found: &HrmConfig) -> Result<()> {
-    let kind = |config: &HrmConfig| match (config.levels, config.mixer) {
-        (Levels::Separate { .. }, _) => "HRM",
-        (Levels::Shared { .. }, MixerKind::Attention) => "TRM with attention",
-        (Levels::Shared { .. }, MixerKind::Mlp) => "TRM with the MLP mixer",
-    };
-    let expected = kind(&preset.config_for_sizes(ANY_SIZES).model);
-    if expected != kind(found) {
-        bail!("expected {expected}, found {}", kind(found));
-    }
-    Ok(())
 }
 
 /// Sizes for a recipe of which only the rest is looked at.
@@ -281,34 +274,72 @@ fn task(file: &TensorFile, model: &HrmConfig) -> Result<Task> {
 struct Recipe {
     preset: Option<String>,
     config: TrainConfig,
-    /// Whether nobody has told it.
-    is_guess: bool,
+    origin: Origin,
 }
 
-/// The preset that is named; else the training that an export tells of; else a guess.
-fn recipe(file: &TensorFile, named: Option<Preset>, model: &HrmConfig) -> Result<Recipe> {
-    let of_preset = |preset: Preset, is_guess| Recipe {
-        preset: Some(preset.name.to_owned()),
-        config: preset.config_for_sizes(model.sizes()),
-        is_guess,
-    };
-    if let Some(preset) = named {
-        return Ok(of_preset(preset, false));
+/// Who told a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The user, or an export.
+    Told,
+    /// Nobody: it is that of models of the same kind and sizes.
+    Guess,
+    /// The configuration file; what it doesn't say is of a recipe, told or guessed.
+    File,
+}
+
+/// The preset that is named; else the training that an export tells of; else a guess. What the configuration file of the reference programs
+/// says of the training counts before a preset.
+fn recipe(
+    file: &TensorFile,
+    named: Option<Preset>,
+    model: &HrmConfig,
+    config_file: Option<&ConfigFile>,
+) -> Result<Recipe> {
+    if named.is_none() {
+        let config = told(file, TRAINING_KEY)
+            .context("--preset NAME goes on by another recipe than that of the file")?;
+        if let Some(config) = config {
+            return Ok(Recipe {
+                preset: file.metadata().get(PRESET_KEY).cloned(),
+                config,
+                origin: Origin::Told,
+            });
+        }
     }
-    let config = told(file, TRAINING_KEY)
-        .context("--preset NAME goes on by another recipe than that of the file")?;
-    Ok(match config {
-        Some(config) => Recipe {
-            preset: file.metadata().get(PRESET_KEY).cloned(),
-            config,
-            is_guess: false,
+    let preset = named.unwrap_or_else(|| Preset::of_model(model));
+    let mut config = preset.config_for_sizes(model.sizes());
+    let by_file = match config_file {
+        Some(file) => config.set_official(&file.text, &file.name)?,
+        None => false,
+    };
+    Ok(Recipe {
+        preset: Some(preset.name.to_owned()),
+        config,
+        origin: match (by_file, named) {
+            (true, _) => Origin::File,
+            (false, Some(_)) => Origin::Told,
+            (false, None) => Origin::Guess,
         },
-        None => of_preset(Preset::of_model(model), true),
     })
 }
 
+/// An `all_config.yaml`.
+struct ConfigFile {
+    name: String,
+    text: String,
+}
+
+impl ConfigFile {
+    fn read(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        Ok(Self { name, text })
+    }
+}
+
 /// What the options say, completed by the configuration file.
-fn hints(settings: &Settings, config: Option<&Path>) -> Result<ConfigHints> {
+fn hints(settings: &Settings, config_file: Option<&ConfigFile>) -> Result<ConfigHints> {
     let mut hints = ConfigHints {
         seq_len: settings.seq_len,
         num_heads: settings.heads,
@@ -318,10 +349,8 @@ fn hints(settings: &Settings, config: Option<&Path>) -> Result<ConfigHints> {
         puzzle_positions: settings.puzzle_positions,
         ..ConfigHints::default()
     };
-    if let Some(path) = settings.config.as_deref().or(config) {
-        let name = path.display().to_string();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-        hints = hints.or(ConfigHints::from_yaml(&text, &name)?);
+    if let Some(file) = config_file {
+        hints = hints.or(ConfigHints::from_yaml(&file.text, &file.name)?);
     }
     Ok(hints)
 }
@@ -346,9 +375,10 @@ fn describe(line: &Line<'_>) -> String {
         0 => format!("TRM, {l_layers} blocks"),
         _ => format!("HRM, {h_layers} + {l_layers} blocks"),
     };
-    let recipe = match (line.preset, line.is_guess) {
-        (Some(preset), false) => format!("recipe {preset}"),
-        (Some(preset), true) => format!("recipe {preset}, by its kind and sizes"),
+    let recipe = match (line.preset, line.origin) {
+        (Some(preset), Origin::Told) => format!("recipe {preset}"),
+        (Some(preset), Origin::Guess) => format!("recipe {preset}, by its kind and sizes"),
+        (Some(preset), Origin::File) => format!("recipe {preset} with the settings of its file"),
         (None, _) => "a recipe of its own".to_owned(),
     };
     format!(
