@@ -23,6 +23,11 @@ fn shared(path: &str) -> Option<PathBuf> {
     }
 }
 
+/// What stands before the names of a folder's files.
+fn above(dir: &Path) -> String {
+    dir.join("").display().to_string()
+}
+
 /// Compares all arrays of a split.
 fn assert_same_arrays(one: &Path, other: &Path) {
     let mut compared = 0;
@@ -320,11 +325,7 @@ fn derived_puzzles_are_those_that_their_names_tell() {
         bytes[128 + 32..128 + 40].copy_from_slice(&code.to_le_bytes());
         std::fs::write(&path, bytes).unwrap();
         let error = PuzzleSet::load(dir.path(), "train").err()?;
-        Some(
-            error
-                .to_string()
-                .replace(&format!("{}/", dir.path().display()), ""),
-        )
+        Some(error.to_string().replace(&above(dir.path()), ""))
     };
     let code = i64::from_le_bytes(valid[128 + 32..128 + 40].try_into().unwrap());
     assert_eq!(with_code(code), None);
@@ -389,7 +390,7 @@ fn a_split_keeps_the_names_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let said = |set: PuzzleSet, split: &str| {
         let error = set.save(dir.path(), split).unwrap_err().to_string();
-        error.replace(&format!("{}/", dir.path().display()), "")
+        error.replace(&above(dir.path()), "")
     };
     named(&["<blank>", "a"]).save(dir.path(), "train").unwrap();
     assert_eq!(
@@ -429,7 +430,8 @@ fn what_is_wrong_with_a_folder_is_said_with_file_and_field() {
         let error = PuzzleSet::load(dir.path(), "train").expect_err(what);
         error
             .to_string()
-            .replace(&format!("{}/", dir.path().display()), "")
+            .replace(&above(dir.path()), "")
+            .replace('\\', "/")
     };
 
     let text = std::fs::read_to_string(&about).unwrap();

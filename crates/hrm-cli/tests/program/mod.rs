@@ -97,10 +97,16 @@ pub fn hrm<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Ra
 /// Runs a command to its end.
 pub fn ran(mut command: Command) -> Ran {
     let output = command.output().expect("the program starts");
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|said| String::from_utf8(said).expect("UTF-8"));
     Ran {
         code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        stdout,
+        // Paths as the tests have them.
+        stderr: match cfg!(windows) {
+            true => stderr.replace('\\', "/"),
+            false => stderr,
+        },
     }
 }
 

@@ -615,6 +615,8 @@ impl Run {
         }
         remove_after(&self.dir, step)?;
         self.saved = Some(step);
+        // Closed before it is written anew: there are systems that replace no open file.
+        self.journal = None;
         let mut journal = Journal::open(&self.dir, step, &remembered)?;
         journal.write(&MetricsLine::Fault {
             step,
