@@ -38,9 +38,9 @@ impl Console {
         if !self.json {
             return Ok(());
         }
+        let line = serde_json::to_string(object)?;
         let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, object)?;
-        out.write_all(b"\n")?;
+        writeln!(out, "{line}")?;
         out.flush()
     }
 

@@ -211,9 +211,14 @@ pub(crate) fn write_folder(
             writing().with_context(|| format!("cannot create {}", temporary.display()))?;
         write(&temporary)?;
         drop(writing);
+        // What has come there since, too, is written over only with `force` and if it is of the kind.
+        check_folder(path, force, mark)?;
         let swap = || -> io::Result<()> {
-            if path.exists() {
+            if force && path.exists() {
                 fs::rename(path, &old)?;
+            } else if path.exists() {
+                // An empty one, or it is an error.
+                fs::remove_dir(path)?;
             }
             fs::rename(&temporary, path)
         };
@@ -495,6 +500,27 @@ mod tests {
         living.lock().unwrap();
         write_folder(&at("set"), true, "x", write).unwrap();
         assert!(at(".set.tmp-4").is_dir());
+    }
+
+    #[test]
+    fn what_comes_while_a_folder_is_written_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = dir.path().join("set");
+        for force in [false, true] {
+            let refused = write_folder(&set, force, "x", |at| {
+                fs::write(at.join("x"), "new")?;
+                fs::create_dir(&set)?;
+                Ok(fs::write(set.join("theirs"), "old")?)
+            });
+            assert!(refused.unwrap_err().to_string().contains("set"));
+            assert_eq!(fs::read(set.join("theirs")).unwrap(), b"old");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            fs::remove_dir_all(&set).unwrap();
+        }
+        // An empty folder is nothing.
+        fs::create_dir(&set).unwrap();
+        write_folder(&set, false, "x", |at| Ok(fs::write(at.join("x"), "new")?)).unwrap();
+        assert_eq!(fs::read(set.join("x")).unwrap(), b"new");
     }
 
     #[cfg(unix)]

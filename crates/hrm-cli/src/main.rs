@@ -34,7 +34,7 @@ use console::Console;
 
 /// Train, evaluate and solve puzzles with the Hierarchical Reasoning Model (HRM) and TRM.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLE)]
+#[command(name = "hrm", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLE)]
 struct Cli {
     /// Print results as JSON, one tagged object per line.
     #[arg(long, global = true, help_heading = "Output")]

@@ -38,6 +38,17 @@ pub(crate) fn read(source: impl BufRead, task: Task, seq_len: usize) -> io::Resu
         .and_then(|line| line.text.as_deref())
         .map(fields);
     let column = header.and_then(|header| header.iter().position(|field| field == "question"));
+    let is_header = |text: &str| text.contains([',', ';']) && text.contains(char::is_alphabetic);
+    let first = lines.first().and_then(|line| line.text.as_deref());
+    if let Some(header) = first.filter(|text| column.is_none() && is_header(text)) {
+        let header: String = header.chars().take(80).collect();
+        return Ok(vec![Asked {
+            line: 1,
+            tokens: Err(format!(
+                "expected a puzzle, or the header of a CSV file with a column `question`, found `{header}`"
+            )),
+        }]);
+    }
     Ok(match column {
         Some(column) => lines
             .into_iter()

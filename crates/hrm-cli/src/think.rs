@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args as Arguments, ValueEnum};
+use hrm::device;
 use hrm::prelude::*;
 
 use crate::checkpoint::{Loaded, load};
@@ -140,6 +141,7 @@ impl Think {
             },
             seed: self.seed,
         };
+        device::check_inference(&loaded.model, config.slots).context("--batch")?;
         let mut reasoner = Reasoner::new(&loaded.model, config)?.with_attempts(attempts)?;
         for path in &self.also {
             let other = load(path, loaded.weights, &loaded.model.device())?;

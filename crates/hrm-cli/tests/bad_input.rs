@@ -364,6 +364,105 @@ fn a_device_that_is_not_there() {
             .untouched(|| workshop.run(line))
             .refused(&["`flex`", "together", "cuda:0,cuda:1"]);
     }
+    // Nobody has typed it.
+    let mut eval = program::command(workshop.dir());
+    eval.args("eval --checkpoint run --data data".split(' '))
+        .env("HRM_DEVICE", "gpu");
+    program::ran(eval).refused(&["`HRM_DEVICE=gpu` is no device"]);
+}
+
+#[test]
+fn what_would_be_dropped_or_last_for_ever_is_refused() {
+    let workshop = Workshop::with_run();
+    fs::write(
+        workshop.path("quiz.csv"),
+        "quiz;answer\n1.....3........2;\n",
+    )
+    .unwrap();
+    let train = "train --preset trm-small --data data --out new";
+    for (line, said) in [
+        (
+            format!("{train} --allow-change seed"),
+            &["--allow-change"][..],
+        ),
+        (
+            format!("{train} --set eval_patience=2"),
+            &["eval_patience", "--eval-every"],
+        ),
+        (
+            format!("{train} --set eval_hold_out=0.5"),
+            &["eval_hold_out", "--eval-every"],
+        ),
+        (
+            "train --init run --preset hrm-small --data data --out new".to_owned(),
+            &["--init with --preset hrm-small", "expected HRM, found TRM"],
+        ),
+        (
+            "report run ./run".to_owned(),
+            &["./run: expected each run once"],
+        ),
+        (
+            "analyze run --data data --segments 100000 --out new".to_owned(),
+            &["--segments: expected at most 1365", "found 100000"],
+        ),
+        (
+            "bench --list --markdown".to_owned(),
+            &["--list", "--markdown"],
+        ),
+        (
+            "bench --only trm-small/data --to no/x.json".to_owned(),
+            &["there is no folder no"],
+        ),
+        (
+            "data maze generate --size 10 --out m.csv".to_owned(),
+            &["--min-path: ", "2 to 100, found 110"],
+        ),
+        (
+            "data maze generate --size 9 --min-path 9 --walls 0.5 0.3 --out m.csv".to_owned(),
+            &["--walls: ", "0.5 to 0.3"],
+        ),
+        (
+            "solve --checkpoint run --file quiz.csv".to_owned(),
+            &["a column `question`, found `quiz;answer`"],
+        ),
+    ] {
+        workshop.untouched(|| workshop.run(&line)).refused(said);
+    }
+}
+
+/// Whoever reads may stop; what was asked for is written all the same.
+#[cfg(unix)]
+#[test]
+fn files_are_written_even_if_nobody_reads() {
+    let workshop = Workshop::with_run();
+    for (line, file) in [
+        #[cfg(feature = "draw")]
+        ("data inspect data --show 9 --png sheet.png", "sheet.png"),
+        #[cfg(feature = "draw")]
+        (
+            "eval --checkpoint run --data data --curve=segments --curve-segments 2 --plot curve.png",
+            "curve.png",
+        ),
+        (
+            "bench --only trm-small/data --only hrm-small/data --no-matmuls --repeats 1 --to rows.json",
+            "rows.json",
+        ),
+    ] {
+        let mut child = program::command(workshop.dir())
+            .args(line.split(' '))
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{line}");
+        let written = fs::read_to_string(workshop.path(file));
+        let size = fs::metadata(workshop.path(file)).unwrap().len();
+        assert!(size > 500, "{file}: {size}");
+        // Both rows.
+        if let Ok(text) = written {
+            assert_eq!(text.matches("/data/").count(), 2, "{text}");
+        }
+    }
 }
 
 #[test]

@@ -284,10 +284,18 @@ impl PuzzleSet {
             .checked_mul(times)
             .ok_or_else(too_many)?;
         u32::try_from(examples).map_err(|_| too_many())?;
-        let (folder, names) = self.begin_save(dir, split)?;
         let (mut ids, mut puzzle_offsets, mut group_offsets) = (Vec::new(), vec![0], vec![0]);
         // Puzzle, and its number among the copies.
         let mut puzzles = Vec::new();
+        let puzzles_in_all = self.num_puzzles().saturating_mul(times);
+        ids.try_reserve_exact(puzzles_in_all)
+            .and_then(|()| puzzle_offsets.try_reserve_exact(puzzles_in_all))
+            .and_then(|()| puzzles.try_reserve_exact(puzzles_in_all))
+            .map_err(|_| {
+                let expected = "as many as memory holds the numbers of";
+                DataError::mismatch("augmented examples", expected, examples)
+            })?;
+        let (folder, names) = self.begin_save(dir, split)?;
         let mut end = 0;
         for group in 0..self.num_groups() {
             for copy in 0..times {

@@ -60,6 +60,14 @@ impl Task {
                 if found.complete && found.solutions == 0 {
                     return Some("the puzzle has no solution".to_owned());
                 }
+                let is_symbol = |&token: &u8| (1..size.vocab_size()).contains(&usize::from(token));
+                if let Some(cell) = answer.iter().position(|token| !is_symbol(token)) {
+                    let (row, column) = (cell / size.side() + 1, cell % size.side() + 1);
+                    return Some(format!(
+                        "no digit in row {row} column {column}, but the token {}",
+                        answer[cell]
+                    ));
+                }
                 let answer = Board::from_tokens(size, answer).ok()?;
                 let breach = verify(&board, &answer).err()?;
                 Some(breach.to_string())
@@ -158,6 +166,11 @@ mod tests {
         assert_eq!(none, "the puzzle has no solution");
         let wrong = why(&board("1... ..3. .... ...2"), &board("1234 3421 .... ...2"));
         assert!(wrong != none && !wrong.is_empty());
+        // The model may answer with the token of padding.
+        let mut padded = board("1234 3421 .... ...2");
+        padded[5] = 0;
+        let why = why(&board("1... ..3. .... ...2"), &padded);
+        assert_eq!(why, "no digit in row 2 column 2, but the token 0");
     }
 
     #[test]

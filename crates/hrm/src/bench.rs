@@ -218,7 +218,7 @@ impl Bench {
             Ok((times, memory, work.flops()))
         });
         let (times, memory, flops) = timed.and_then(|timed| timed).map_err(failed)?;
-        let seconds = times[times.len() / 2];
+        let seconds = median(&times);
         let ms = |seconds: f64| seconds * 1e3;
         let gflops = flops.map(|flops| flops / seconds * 1e-9);
         Ok(Row {
@@ -276,7 +276,7 @@ impl Bench {
             });
             match timed.and_then(|timed| timed) {
                 Ok(times) => {
-                    let seconds = times[times.len() / 2];
+                    let seconds = median(&times);
                     report.matmuls.push(Matmul {
                         m,
                         k,
@@ -355,6 +355,15 @@ impl Case {
 
 fn dtype(compute: ComputeType) -> DType {
     DType::from(compute.float_type())
+}
+
+/// The middle one of sorted times, of an even number the mean of the two.
+fn median(times: &[f64]) -> f64 {
+    let middle = times.len() / 2;
+    match times.len() % 2 {
+        0 => (times[middle - 1] + times[middle]) / 2.0,
+        _ => times[middle],
+    }
 }
 
 #[cfg(test)]

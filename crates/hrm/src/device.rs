@@ -16,7 +16,7 @@
 mod memory;
 mod probe;
 
-pub use memory::{Footprint, Memory, check_memory, check_training, memory};
+pub use memory::{Footprint, Memory, check_inference, check_memory, check_training, memory};
 pub use probe::{
     Trial, attempt, best_compute, check_compute, compute_for, compute_name, device_name, fit,
     products_in_tf32, trials,
@@ -420,8 +420,19 @@ pub fn parse(name: &str) -> Result<Device, DeviceError> {
 /// As [`parse`].
 pub fn from_env() -> Result<Device, DeviceError> {
     match std::env::var(VARIABLE) {
-        Ok(names) if !names.is_empty() => parse(first(&names)),
+        Ok(names) if !names.is_empty() => parse(first(&names)).map_err(of_variable),
         _ => parse(Backend::default_built_in().unwrap_or(Backend::Flex).name()),
+    }
+}
+
+/// An error of a name that was not typed, with where it is from.
+fn of_variable(error: DeviceError) -> DeviceError {
+    match error {
+        DeviceError::Unknown { name, expected } => DeviceError::Unknown {
+            name: format!("{VARIABLE}={name}"),
+            expected,
+        },
+        other => other,
     }
 }
 
@@ -447,7 +458,10 @@ pub fn choose_several(names: Option<&str>) -> Result<Vec<Device>, DeviceError> {
     let list = chosen_name(names);
     let mut devices: Vec<Device> = Vec::new();
     for name in list.split(',').map(str::trim) {
-        let device = parse(name)?;
+        let device = parse(name).map_err(|error| match names {
+            Some(_) => error,
+            None => of_variable(error),
+        })?;
         let refused = |reason| DeviceError::NotTogether {
             name: name.to_owned(),
             reason,

@@ -167,6 +167,21 @@ struct Line<'a> {
 /// The file that every analysis has.
 const MARK: &str = "analysis.json";
 
+/// Most updates of z_L on a puzzle: what becomes of them is measured in a time that grows with their cube.
+const MOST_UPDATES: u64 = 4096;
+
+/// Refuses more segments than can be looked at.
+fn check_segments(segments: u32, config: &HrmConfig) -> Result<()> {
+    let updates = (config.h_cycles as u64).saturating_mul(config.l_cycles as u64);
+    let most = (MOST_UPDATES / updates.max(1)).max(1);
+    if u64::from(segments) > most {
+        bail!(
+            "--segments: expected at most {most}, which are {MOST_UPDATES} updates of this model, found {segments}"
+        );
+    }
+    Ok(())
+}
+
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     check_folder(&args.out, args.force, MARK)?;
     let device = device::choose(args.device.as_deref())?;
@@ -174,6 +189,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let looked_at = args.cell.map(|cell| position(cell, &loaded)).transpose()?;
     let puzzles = puzzles(args, &loaded)?;
     let segments = args.segments.unwrap_or(loaded.info.config.act.max_segments);
+    check_segments(segments, loaded.model.config())?;
     let spinner = console.spinner("thinking");
     let recording = record(&loaded.model, &puzzles, segments)?;
     let attention = looked_at

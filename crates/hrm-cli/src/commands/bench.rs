@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::check_free;
+use crate::files::{check_file, not_stdout};
 
 /// Time training steps, inference segments, adaptive inference and the drawing of batches.
 ///
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 2)]
     warm_up: u32,
     /// List the names of the rows and time nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["to", "markdown", "compare", "against"])]
     list: bool,
     /// Print Markdown tables.
     #[arg(long)]
@@ -119,7 +119,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                 devices.len()
             );
         }
-        check_free(path, args.force)?;
+        not_stdout(path)?;
+        check_file(path, args.force)?;
     }
     // All that can be wrong is found before anything is timed.
     let others = [&args.compare, &args.against]
@@ -191,11 +192,16 @@ fn one(name: &str, bench: &Bench, args: &Args, console: &Console) -> Result<Repo
     let mut said = Ok(());
     let report = bench.run_with(|report| {
         let result: Result<()> = bar.suspend(|| {
+            // The report is written even if nobody reads.
+            let mut told = Ok(());
             for row in &report.rows[rows..] {
                 match args.markdown {
                     // The table comes at the end.
                     true => console.note(row),
-                    false => console.result(&RowLine { device: name, row }, row)?,
+                    false => {
+                        told =
+                            told.and_then(|()| console.result(&RowLine { device: name, row }, row));
+                    }
                 }
             }
             for skipped in &report.skipped[skipped..] {
@@ -204,7 +210,10 @@ fn one(name: &str, bench: &Bench, args: &Args, console: &Console) -> Result<Repo
             for failed in &report.failed[failed..] {
                 console.problem(failed);
             }
-            args.to.as_ref().map_or(Ok(()), |path| write(path, report))
+            args.to
+                .as_ref()
+                .map_or(Ok(()), |path| write(path, report))?;
+            Ok(told?)
         });
         if let Some(row) = report.rows.last() {
             bar.set_message(row.name.clone());

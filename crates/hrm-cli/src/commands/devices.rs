@@ -33,7 +33,9 @@ struct Line {
 }
 
 pub(crate) fn run(_: &Args, console: &Console) -> Result<Outcome> {
-    let default = device::Backend::default_built_in();
+    // By HRM_DEVICE, where it is there.
+    let chosen = device::chosen_name(None);
+    let default = chosen.split([':', ',']).next().map(str::trim);
     for backend in device::Backend::ALL {
         let found: Vec<Inspected> = device::found(backend)
             .iter()
@@ -45,7 +47,7 @@ pub(crate) fn run(_: &Args, console: &Console) -> Result<Outcome> {
             built_in: backend.is_built_in(),
             found,
             reason: none.then(|| device::why_none(backend)),
-            default: default == Some(backend),
+            default: default == Some(backend.name()),
         };
         console.result(&line, describe(&line))?;
     }

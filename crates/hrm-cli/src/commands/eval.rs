@@ -202,10 +202,12 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         verdicts: has_verdicts(args, &loaded).then(|| Verdicts::of(&summary)),
         votes,
     };
-    console.result(&line, describe(&line, asked.total))?;
+    // What was asked for is written even if nobody reads.
+    let told = console.result(&line, describe(&line, asked.total));
     if let Some(ballot) = &ballot {
         ballot.write(&args.ballot, &args.data, args.force)?;
     }
+    told?;
     Ok(Outcome::Done)
 }
 

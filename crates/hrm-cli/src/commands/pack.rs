@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::check_free;
+use crate::files::{check_free, write_folder};
 
 /// Make a run small enough to be moved: its last checkpoint in parts, without slots, moments and averages in bf16.
 ///
@@ -38,7 +38,7 @@ Example:
   hrm unpack packed --out run2
   hrm train --resume run2 --data sudoku
 
-A part that is missing or damaged is an error that names it.")]
+A part that is missing is an error that names it, a damaged one an error.")]
 pub(crate) struct UnpackArgs {
     /// Folder that `hrm pack` wrote.
     #[arg(value_name = "DIR")]
@@ -63,10 +63,20 @@ struct Unpacked<'a> {
     checkpoint: PathBuf,
 }
 
+/// The file that every run has, packed or not.
+const MARK: &str = "config.json";
+
 pub(crate) fn pack(args: &Args, console: &Console) -> Result<Outcome> {
     check_new(&args.out)?;
     let part_bytes = usize::try_from(args.part_mib).context("--part-mib")? << 20;
-    let parts = Run::pack(&args.run, &args.out, part_bytes)?;
+    let mut parts = Vec::new();
+    write_folder(&args.out, false, MARK, |dir| {
+        parts = Run::pack(&args.run, dir, part_bytes)?;
+        Ok(())
+    })?;
+    for part in &mut parts {
+        *part = args.out.join(part.file_name().unwrap_or_default());
+    }
     let sizes = parts.iter().map(|part| Ok(part.metadata()?.len()));
     let bytes = sizes.sum::<std::io::Result<u64>>()?;
     let text = format!(
@@ -86,7 +96,12 @@ pub(crate) fn pack(args: &Args, console: &Console) -> Result<Outcome> {
 
 pub(crate) fn unpack(args: &UnpackArgs, console: &Console) -> Result<Outcome> {
     check_new(&args.out)?;
-    let checkpoint = Run::unpack(&args.packed, &args.out)?;
+    let mut checkpoint = PathBuf::new();
+    write_folder(&args.out, false, MARK, |dir| {
+        let written = Run::unpack(&args.packed, dir)?;
+        checkpoint = args.out.join(written.strip_prefix(dir).unwrap_or(&written));
+        Ok(())
+    })?;
     let text = format!(
         "{}; go on with: hrm train --resume {} --data DIR",
         checkpoint.display(),

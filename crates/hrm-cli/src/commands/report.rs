@@ -1,6 +1,8 @@
 //! `hrm report`.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -88,7 +90,11 @@ struct Spread {
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut known = HashSet::new();
     for dir in &args.runs {
+        if !known.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())) {
+            bail!("{}: expected each run once, found it twice", dir.display());
+        }
         let mut file = RunFile::read(dir)?;
         let result = Made::read(dir, &file)?;
         if result.loss.is_none() && result.last.is_none() {

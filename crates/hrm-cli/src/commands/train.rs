@@ -1,6 +1,7 @@
 //! `hrm train`.
 
 use std::collections::HashSet;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,7 +90,12 @@ pub(crate) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<Setting>,
     /// Lets a field of a resumed run differ from what it was; `optimizer` allows all below it.
-    #[arg(long = "allow-change", value_name = "KEY", requires = "resume")]
+    #[arg(
+        long = "allow-change",
+        value_name = "KEY",
+        requires = "resume",
+        conflicts_with_all = ["preset", "init"]
+    )]
     allowed: Vec<String>,
     /// Steps between two checkpoints.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
@@ -360,6 +366,11 @@ fn start(
         (None, None) => bail!("expected --preset or --init"),
     };
     if let Some((model, _)) = &weights {
+        if let Some(preset) = preset {
+            preset
+                .check_model(model.config())
+                .with_context(|| format!("--init with --preset {}", preset.name))?;
+        }
         let of_model = model.config().clone();
         config.model = match preset {
             // How it is computed is the recipe's.
@@ -401,6 +412,14 @@ fn start(
         }
     }
     check_config(devices, &config)?;
+    for (key, is_set) in [
+        ("eval_hold_out", config.eval_hold_out.is_some()),
+        ("eval_patience", config.eval_patience.is_some()),
+    ] {
+        if is_set && config.eval_every.is_none() {
+            bail!("{key}: expected --eval-every too, for without it nothing is evaluated");
+        }
+    }
     let (set, held_out) = part(&config, set, data)?;
     let has_steps = args.steps.is_some() || args.sets("steps");
     if preset.is_none() && is_unplanned(&config) && !args.has_length() {
@@ -757,7 +776,10 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
         None => {
             first = Some(Instant::now());
             flag.store(true, Ordering::Relaxed);
-            eprintln!("\nstopping after this step; once more to stop at once");
+            let _ = writeln!(
+                io::stderr(),
+                "\nstopping after this step; once more to stop at once"
+            );
         }
         Some(first) if first.elapsed() < ONE_SIGNAL => {}
         Some(_) => std::process::exit(130),

@@ -83,7 +83,7 @@ impl ConfigHints {
         let parsed: RunFile =
             serde_yaml_ng::from_str(text).map_err(|err| StoreError::ConfigFile {
                 file: file.into(),
-                reason: err.to_string(),
+                reason: shortened(&err.to_string()),
             })?;
         let mut hints = parsed.arch.unwrap_or(parsed.flat).hints();
         hints.data_path = parsed.data_path.or(parsed.data_paths.into_iter().next());
@@ -135,6 +135,15 @@ impl ConfigHints {
             .into_iter()
             .find(|&(name, vocab, _)| vocab == vocab_size && path.contains(name))
             .map(|(_, _, cells)| cells)
+    }
+}
+
+/// The words of a parser, which may quote a whole file.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -288,5 +297,7 @@ epochs: 20000
         assert!(message("arch: {pos_encodings: circular}").contains("circular"));
         assert!(message("[1, 2]").starts_with("c.yaml: "));
         assert!(message(&"a".repeat(MAX_YAML + 1)).contains("at most"));
+        let long = message(&"puzzle,".repeat(2_000));
+        assert!(long.ends_with("...") && long.len() < 300, "{long}");
     }
 }

@@ -90,7 +90,7 @@ pub fn read_folders(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError>
     Ok(tasks)
 }
 
-/// Reads tasks in whichever layout a path has: a folder of task files and of such folders, or a file of Kaggle's challenges.
+/// Reads tasks in whichever layout a path has: a folder of task files and of such folders, a file of Kaggle's challenges, or one of a task.
 /// Solutions of their tests may lie in a file of Kaggle's layout.
 ///
 /// # Errors
@@ -100,10 +100,14 @@ pub fn read_tasks(
     solutions: Option<&Path>,
 ) -> Result<Vec<ArcTask>, DataError> {
     let path = path.as_ref();
-    if !path.is_dir() {
-        return read_kaggle(path, solutions);
-    }
-    let mut tasks = read_folders(path)?;
+    let mut tasks = match path.is_dir() {
+        true => read_folders(path)?,
+        // Challenges are no task: theirs are no pairs.
+        false => match read_task(path) {
+            Ok(task) => vec![task],
+            Err(_) => return read_kaggle(path, solutions),
+        },
+    };
     read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
 }
@@ -183,6 +187,9 @@ mod tests {
         assert_eq!(read_tasks(folder.path(), None).unwrap(), tasks);
         let written = folder.path().join("a.json");
         fs::write(&written, task_json(&tasks[0])).unwrap();
+        assert_eq!(read_task(&written).unwrap(), tasks[0]);
+        assert_eq!(read_tasks(&written, None).unwrap(), tasks[..1]);
+        fs::write(&written, format!("\u{feff}{}", task_json(&tasks[0]))).unwrap();
         assert_eq!(read_task(&written).unwrap(), tasks[0]);
     }
 

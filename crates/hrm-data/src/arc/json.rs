@@ -23,6 +23,7 @@ const MAX_NAME: usize = 200;
 /// [`DataError::Json`] with file, task, pair, line and column.
 pub fn parse_task(json: &[u8], id: &str, path: impl AsRef<Path>) -> Result<ArcTask, DataError> {
     let path = path.as_ref();
+    let json = without_mark(json);
     let parse = || -> Result<ArcTask, serde_json::Error> {
         check_name::<serde_json::Error>(id)?;
         let mut reader = serde_json::Deserializer::from_slice(json);
@@ -136,8 +137,13 @@ fn body(task: &ArcTask) -> serde_json::Value {
     json!({"test": pairs(&task.test), "train": pairs(&task.train)})
 }
 
+/// Some programs mark UTF-8 so.
+fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+}
+
 fn parse_file<'a, T: Deserialize<'a>>(json: &'a [u8], path: &Path) -> Result<T, DataError> {
-    serde_json::from_slice(json).map_err(|reason| json_error(path, reason))
+    serde_json::from_slice(without_mark(json)).map_err(|reason| json_error(path, reason))
 }
 
 fn json_error(path: &Path, reason: serde_json::Error) -> DataError {

@@ -154,7 +154,7 @@ impl CsvExamples {
                 text => Some(text.parse::<u64>().map_err(|_| {
                     let error = DataError::CsvColumn {
                         column: "rating",
-                        expected: "a whole number or nothing".to_owned(),
+                        expected: format!("a whole number of {} at most, or nothing", u64::MAX),
                         found: format!("`{}`", text.chars().take(40).collect::<String>()),
                     };
                     error.at_line(path, line)
@@ -404,7 +404,7 @@ mod tests {
         let found = inspect_csv(&path, None, 1).unwrap_err().to_string();
         assert!(
             found.ends_with(
-                "s.csv:2: column rating: expected a whole number or nothing, found `easy`"
+                "s.csv:2: column rating: expected a whole number of 18446744073709551615 at most, or nothing, found `easy`"
             ),
             "{found}"
         );

@@ -59,7 +59,7 @@ fn parse(record: &csv::StringRecord, size: Option<SudokuSize>) -> Result<Puzzle,
         "" => None,
         text => Some(text.parse().map_err(|_| DataError::CsvColumn {
             column: "rating",
-            expected: "a whole number or nothing".to_owned(),
+            expected: format!("a whole number of {} at most, or nothing", u32::MAX),
             found: format!("`{}`", text.chars().take(40).collect::<String>()),
         })?),
     };
@@ -173,7 +173,7 @@ mod tests {
             ),
             (
                 "1...............,1234341221434321,easy",
-                "s.csv:2: column rating: expected a whole number or nothing, found `easy`",
+                "s.csv:2: column rating: expected a whole number of 4294967295 at most, or nothing, found `easy`",
             ),
         ];
         for (line, message) in cases {

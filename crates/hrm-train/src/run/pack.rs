@@ -17,7 +17,7 @@ impl Run {
     /// the best weights. A run that goes on from it is thus not the unbroken run: that is what checkpoints are for. Gives the parts.
     ///
     /// # Errors
-    /// If the folder is no run or has no checkpoint, `out` holds files, or the disk fails.
+    /// If the folder is no run or has no checkpoint, `out` holds files that are not hidden, or the disk fails.
     pub fn pack(
         dir: impl AsRef<Path>,
         out: impl AsRef<Path>,
@@ -26,7 +26,7 @@ impl Run {
         let (dir, out) = (dir.as_ref(), out.as_ref());
         let record = Record::read(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
-        let there = out.exists() && !is_empty_folder(out)?;
+        let there = out.exists() && !seems_empty(out)?;
         if there {
             return Err(TrainError::RunExists {
                 path: out.to_owned(),
@@ -73,9 +73,15 @@ impl Run {
     }
 }
 
-fn is_empty_folder(path: &Path) -> Result<bool, TrainError> {
-    let mut entries = fs::read_dir(path).map_err(TrainError::io("read", path))?;
-    Ok(entries.next().is_none())
+/// Whether a folder holds nothing that isn't hidden.
+fn seems_empty(path: &Path) -> Result<bool, TrainError> {
+    for entry in fs::read_dir(path).map_err(TrainError::io("read", path))? {
+        let name = entry.map_err(TrainError::io("read", path))?.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn copy_metrics(from: &Path, to: &Path) -> Result<(), TrainError> {

@@ -1,7 +1,7 @@
 //! The memory that a device has, and what a training or a model needs of it.
 
 use burn::tensor::Device;
-use hrm_core::{ComputeType, GradientSpan, HrmConfig, MixerKind};
+use hrm_core::{ComputeType, GradientSpan, Hrm, HrmConfig, MixerKind};
 use hrm_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -296,6 +296,16 @@ pub fn check_training(
     }
 }
 
+/// Refuses to let a model think in more slots at a time than its device has the memory for. Where that isn't known, nothing is refused.
+///
+/// # Errors
+/// [`DeviceError::TooLittleMemory`] says how much is needed and what fits.
+pub fn check_inference(model: &Hrm, slots: usize) -> Result<(), DeviceError> {
+    let device = model.device();
+    let footprint = Footprint::inference(model.config(), is_flex(&device));
+    check_memory(&device, footprint, slots)
+}
+
 /// Refuses work that the device has not the memory for. Where the memory of the device isn't known, nothing is refused.
 ///
 /// # Errors
@@ -366,6 +376,18 @@ mod tests {
             error.ends_with("not one slot fits: the model alone needs 100 MiB"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn more_slots_than_fit_are_refused_for_inference_too() {
+        let sizes = Sizes {
+            seq_len: 16,
+            ..SUDOKU
+        };
+        let model = Hrm::new(&HrmConfig::trm_mlp(sizes), 1, &Device::flex()).unwrap();
+        check_inference(&model, 64).unwrap();
+        let error = check_inference(&model, 1 << 32).unwrap_err();
+        assert!(matches!(error, DeviceError::TooLittleMemory { batch, .. } if batch == 1 << 32));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) struct Args {
     png: Option<PathBuf>,
     /// Puzzles of each split in the picture.
     #[cfg(feature = "draw")]
-    #[arg(long, default_value_t = 6, value_name = "N", requires = "png")]
+    #[arg(long, default_value_t = 6, value_name = "N", requires = "png", value_parser = at_least_one())]
     png_count: usize,
     /// Writes over a file that is there.
     #[cfg(feature = "draw")]
@@ -104,30 +104,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         }
     };
     spinner.finish_and_clear();
-    console.object(&Line {
-        path: &args.path,
-        report: &report,
-    })?;
-    for split in &report.splits {
-        console.text(describe(split)?)?;
-        if !console.is_json() {
-            show(args, held.as_deref(), &report.task, split, console)?;
-        }
-    }
-    let no_paths = |split: &SplitReport| split.maze.as_ref().is_some_and(|found| found.invalid > 0);
-    if args.path.is_file() && shape.is_none() && report.splits.iter().any(no_paths) {
-        console.note(format_args!("{}: {UNLIKE_SQUARES}", args.path.display()));
-    }
-    for shared in &report.shared {
-        console.text(format_args!(
-            "{} examples of {} are also in {}",
-            shared.examples, shared.splits.0, shared.splits.1
-        ))?;
-    }
+    let told = tell(args, &report, held.as_deref(), shape.is_some(), console);
+    // It is drawn even if nobody reads.
     #[cfg(feature = "draw")]
     if let Some(path) = &args.png {
         picture(args, held.as_deref(), &report, path)?;
     }
+    told?;
     let wrong = |split: &SplitReport| {
         let sudoku = split
             .sudoku
@@ -143,6 +126,37 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         return Ok(Outcome::Negative);
     }
     Ok(Outcome::Done)
+}
+
+/// What was found, with the first puzzles.
+fn tell(
+    args: &Args,
+    report: &Report,
+    held: Option<&Splits>,
+    has_shape: bool,
+    console: &Console,
+) -> Result<()> {
+    console.object(&Line {
+        path: &args.path,
+        report,
+    })?;
+    for split in &report.splits {
+        console.text(describe(split)?)?;
+        if !console.is_json() {
+            show(args, held, &report.task, split, console)?;
+        }
+    }
+    let no_paths = |split: &SplitReport| split.maze.as_ref().is_some_and(|found| found.invalid > 0);
+    if args.path.is_file() && !has_shape && report.splits.iter().any(no_paths) {
+        console.note(format_args!("{}: {UNLIKE_SQUARES}", args.path.display()));
+    }
+    for shared in &report.shared {
+        console.text(format_args!(
+            "{} examples of {} are also in {}",
+            shared.examples, shared.splits.0, shared.splits.1
+        ))?;
+    }
+    Ok(())
 }
 
 /// Refuses folders that hold no data but are near it, and options that the path has no use for.

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args as Arguments;
+use hrm::data::DataError;
 use hrm::data::maze::{MazeGenerator, MazeRecipe};
 use hrm::prelude::*;
 
@@ -56,11 +57,18 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         wall_probability: low..=high,
         ..MazeRecipe::new(args.size.height, args.size.width, args.min_path)
     };
+    let generator = MazeGenerator::new(recipe, args.seed).map_err(|error| match &error {
+        DataError::Mismatch { what, .. } if what == "min_path_cells" => {
+            anyhow!("--min-path: {error}")
+        }
+        DataError::Mismatch { what, .. } if what == "wall_probability" => {
+            anyhow!("--walls: {error}")
+        }
+        _ => error.into(),
+    })?;
     let bar = console.bar(args.count as u64, "mazes");
-    let puzzles: Vec<maze::MazePuzzle> = MazeGenerator::new(recipe, args.seed)?
-        .take(args.count)
-        .inspect(|_| bar.inc(1))
-        .collect();
+    let puzzles: Vec<maze::MazePuzzle> =
+        generator.take(args.count).inspect(|_| bar.inc(1)).collect();
     bar.finish_and_clear();
     write_file(&args.out, args.force, |out| {
         Ok(maze::write_csv_to(out, &args.out, "generated", &puzzles)?)

@@ -126,6 +126,14 @@ impl CurveOptions {
         self.curve.is_some()
     }
 
+    /// Whether a picture is wanted.
+    fn is_drawn(&self) -> bool {
+        #[cfg(feature = "draw")]
+        return self.plot.is_some();
+        #[cfg(not(feature = "draw"))]
+        false
+    }
+
     fn most_segments(&self) -> u32 {
         self.curve_segments.unwrap_or(64)
     }
@@ -198,7 +206,7 @@ pub(super) fn run(
     if ratings.is_none() && !args.curve.bins.is_empty() {
         bail!("--bins: expected puzzles with a rating; these have none without --ratings");
     }
-    let mut points = Vec::new();
+    let (mut points, mut told) = (Vec::new(), Ok(()));
     for part in parts {
         let found = match part {
             Part::Segments => segments(args, loaded, asked, ratings.as_ref(), console)?,
@@ -212,9 +220,14 @@ pub(super) fn run(
             },
             Part::Rollouts => rollouts(args, loaded, asked, ratings.as_ref(), console)?,
         };
-        console.text(table(part, &found, ratings.as_ref(), args))?;
-        for point in &found {
-            console.object(point)?;
+        if told.is_ok() {
+            told = console
+                .text(table(part, &found, ratings.as_ref(), args))
+                .and_then(|()| found.iter().try_for_each(|point| console.object(point)));
+        }
+        // The picture is drawn even if nobody reads.
+        if told.is_err() && !args.curve.is_drawn() {
+            break;
         }
         points.extend(found);
     }
@@ -224,6 +237,7 @@ pub(super) fn run(
         super::plot::draw(path, args.force, &points, what)?;
         console.note(format_args!("{}: the curves", path.display()));
     }
+    told?;
     Ok(Outcome::Done)
 }
 
