@@ -4,6 +4,7 @@ mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
+#[cfg(unix)]
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 

@@ -1,11 +1,6 @@
 //! The program: a checkpoint from disk, and signals.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-
-use hrm::prelude::*;
-use serde_json::{Value, json};
+use std::process::Command;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_solve-server"))
@@ -34,6 +29,13 @@ fn what_cannot_be_served_is_an_error() {
 #[test]
 #[cfg(unix)]
 fn it_serves_a_checkpoint_until_it_is_told_to_stop() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    use std::sync::Arc;
+
+    use hrm::prelude::*;
+    use serde_json::{Value, json};
+
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let puzzles = sudoku::Generator::new(SudokuSize::Four)

@@ -45,24 +45,36 @@ fn start(dir: &Path, file: &RunFile, poison: Option<fn(u64) -> bool>) -> Run {
 
 /// Every file of a run, a packed one too, but its lock.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    loop {
+        match files_now(dir) {
+            Ok(found) => return found,
+            // The writer has renamed one in the meantime.
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+        }
+    }
+}
+
+fn files_now(dir: &Path) -> std::io::Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut found = Vec::new();
     let folders = [dir.to_owned(), dir.join("checkpoints")];
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
             if path.is_file() && !path.ends_with(".lock") {
                 let name = path.strip_prefix(dir).unwrap().to_owned();
-                found.push((name, fs::read(&path).unwrap()));
+                found.push((name, fs::read(&path)?));
             }
         }
     }
     found.sort();
-    found
+    Ok(found)
 }
 
 fn names(dir: &Path) -> Vec<String> {
     let names = files(dir).into_iter();
-    names.map(|(name, _)| name.display().to_string()).collect()
+    names
+        .map(|(name, _)| name.display().to_string().replace('\\', "/"))
+        .collect()
 }
 
 fn faults(dir: &Path) -> Vec<(u64, Fault)> {
