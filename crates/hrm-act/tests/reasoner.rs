@@ -566,6 +566,41 @@ fn maze_views_are_all_different_and_keep_answers_optimal() {
 }
 
 #[test]
+fn views_of_an_oblong_maze_keep_its_shape() {
+    let recipe = hrm_data::maze::MazeRecipe::new(3, 7, 6);
+    let made = MazeGenerator::new(recipe, 4).unwrap().next().unwrap();
+    let symmetry = MazeSymmetry {
+        height: 3,
+        width: 7,
+    };
+    let puzzle = Puzzle {
+        inputs: made.maze().cells().to_vec(),
+        puzzle_id: 0,
+    };
+    let mut views: Vec<Vec<u8>> = (0..4)
+        .map(|number| symmetry.forward(&puzzle, Draw { seed: 3, number }).inputs)
+        .collect();
+    let turned = |keep: &dyn Fn(usize, usize) -> (usize, usize)| -> Vec<u8> {
+        let cells = (0..3).flat_map(|row| (0..7).map(move |column| (row, column)));
+        cells
+            .map(|(row, column)| {
+                let (row, column) = keep(row, column);
+                puzzle.inputs[row * 7 + column]
+            })
+            .collect()
+    };
+    let mut expected = vec![
+        puzzle.inputs.clone(),
+        turned(&|row, column| (2 - row, column)),
+        turned(&|row, column| (row, 6 - column)),
+        turned(&|row, column| (2 - row, 6 - column)),
+    ];
+    views.sort();
+    expected.sort();
+    assert_eq!(views, expected);
+}
+
+#[test]
 fn requests_share_the_slots_and_all_are_answered() {
     let model = model(&configs()[0], 3);
     let reasoner = Reasoner::new(&model, config(4, 4, HaltRule::QHalt)).unwrap();

@@ -84,10 +84,10 @@ impl Console {
         !self.quiet && !self.json && io::stderr().is_terminal()
     }
 
-    /// A bar of `len` steps; `unit` says of what.
+    /// A bar of `len` steps; `unit` says of what. A message behind it is cut where the line ends.
     pub(crate) fn bar(&self, len: u64, unit: &str) -> ProgressBar {
         let template = format!(
-            "{{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{rate}} {{eta}} left {{msg}}"
+            "{{bar:16}} {{human_pos}}/{{human_len}} {unit} {{rate}} {{eta}} left {{wide_msg}}"
         );
         self.styled(
             ProgressBar::with_draw_target(Some(len), self.target()),

@@ -305,8 +305,9 @@ fn keep_others(old: &Path, new: &Path) -> Result<()> {
     for entry in entries {
         let from = entry?.path();
         let to = new.join(from.file_name().unwrap_or_default());
-        if from.join(SPLIT).is_file() {
-            // A split goes with its set, and what others have put into it stays.
+        let is_checkpoints = from.ends_with(CHECKPOINTS) && from.is_dir() && to.is_dir();
+        if from.join(SPLIT).is_file() || is_checkpoints {
+            // It goes with its set or run, and what others have put into it stays.
             keep_others(&from, &to)?;
             continue;
         }
@@ -323,19 +324,34 @@ fn keep_others(old: &Path, new: &Path) -> Result<()> {
 /// The tasks of an ARC set's tests, beside the set, where it is for TRM's program.
 pub(crate) const TEST_PUZZLES: &str = "test_puzzles.json";
 
+/// The folder of a run's checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// The file that every analysis has, and the pictures that it may have.
+pub(crate) const ANALYSIS: &str = "analysis.json";
+const PICTURES: [&str; 4] = [
+    "residuals.png",
+    "participation.png",
+    "trajectories.png",
+    "attention.png",
+];
+
 /// The file that a split of a data set has.
 const SPLIT: &str = "dataset.json";
 
-/// Whether a file is a part of a data set or of a run, which goes with it: a new one may have no such part.
+/// Whether a file is a part of a data set, a run or an analysis, which goes with it: a new one may have no such part.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     let is_of_data = ["identifiers.json", "hrm.json", TEST_PUZZLES, SPLIT, WRITING]
         .iter()
         .any(|known| name == *known);
+    let text = name.to_str().unwrap_or_default();
     // Arrays are named `SET__WHAT.npy`.
-    let is_array =
-        (name.to_str()).is_some_and(|name| name.contains("__") && name.ends_with(".npy"));
-    is_of_data || is_array || is_run_file(name)
+    let is_array = text.contains("__") && text.ends_with(".npy");
+    let folder = path.parent().unwrap_or(path);
+    let is_checkpoint = folder.ends_with(CHECKPOINTS) && text.starts_with("step-");
+    let is_picture = folder.join(ANALYSIS).is_file() && PICTURES.contains(&text);
+    is_of_data || is_array || is_checkpoint || is_picture || is_run_file(name)
 }
 
 /// A hidden name beside `path`.
@@ -500,6 +516,37 @@ mod tests {
         living.lock().unwrap();
         write_folder(&at("set"), true, "x", write).unwrap();
         assert!(at(".set.tmp-4").is_dir());
+    }
+
+    #[test]
+    fn others_files_among_checkpoints_stay_and_old_pictures_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let put = |names: &'static [&'static str]| {
+            move |at: &Path| -> Result<()> {
+                fs::create_dir_all(at.join("checkpoints"))?;
+                names
+                    .iter()
+                    .try_for_each(|name| Ok(fs::write(at.join(name), "")?))
+            }
+        };
+        let run = &["config.json", "checkpoints/step-000000007.safetensors"];
+        write_folder(&at("run"), false, "config.json", put(run)).unwrap();
+        fs::write(at("run/checkpoints/notes.txt"), "old").unwrap();
+        let new = &["config.json", "checkpoints/step-000000000.safetensors"];
+        write_folder(&at("run"), true, "config.json", put(new)).unwrap();
+        let mut found: Vec<_> = fs::read_dir(at("run/checkpoints"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        found.sort();
+        assert_eq!(found, ["notes.txt", "step-000000000.safetensors"]);
+
+        let analysis = &["analysis.json", "attention.png", "residuals.png"];
+        write_folder(&at("looked"), false, ANALYSIS, put(analysis)).unwrap();
+        fs::write(at("looked/mine.png"), "old").unwrap();
+        write_folder(&at("looked"), true, ANALYSIS, put(&["analysis.json"])).unwrap();
+        assert!(at("looked/mine.png").exists() && !at("looked/attention.png").exists());
     }
 
     #[test]

@@ -709,13 +709,14 @@ fn recomputed_chains_leave_constants_alone() {
 
 #[test]
 fn attention_bears_large_scores() {
-    let qkv = random(6, [2, 9, 24], &device()).mul_scalar(50.0);
-    agree(
-        "attention with large scores",
-        &[qkv],
-        |x| ops::attention(x[0].clone(), 2, None),
-        |x| ops::composed::attention(x[0].clone(), 2, None),
-    );
+    let qkv = [random(6, [2, 9, 24], &device()).mul_scalar(50.0)];
+    let found = value_and_grads(&qkv, |x| ops::attention(x[0].clone(), 2, None));
+    let expected = value_and_grads(&qkv, |x| ops::composed::attention(x[0].clone(), 2, None));
+    let name = "attention with large scores";
+    same(name, &found[..1], &expected[..1], 1e-5);
+    // Where one score outweighs all, queries and keys have differences of equal numbers as gradients, hundreds times a key of 100:
+    // where the sums are formed in one order nothing is left of them, else (NEON) 6e-4, of rounding.
+    same(name, &found[1..], &expected[1..], 1e-3);
 }
 
 #[test]

@@ -116,6 +116,7 @@ mod tests {
             set.hold_out(0.25, 8).unwrap().1.fingerprint(),
             held_out.fingerprint()
         );
+        assert_eq!(set.hold_out(0.27, 7).unwrap().1.num_groups(), 11, "10.8");
         // A part can be parted: its tokens lie as those of any set.
         let (rest, _) = train.hold_out(0.5, 1).unwrap();
         assert_eq!(rest.num_groups(), 15);

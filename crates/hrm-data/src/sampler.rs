@@ -305,6 +305,25 @@ mod tests {
     }
 
     #[test]
+    fn each_epoch_has_an_order_of_its_own() {
+        let mut sampler = Sampler::new(set(), config(6)).unwrap();
+        let mut orders: Vec<Vec<u32>> = (0..20)
+            .map(|_| {
+                let ids = sampler.next_batch().puzzle_ids;
+                let mut groups: Vec<u32> = ids
+                    .iter()
+                    .map(|&id| [0, 1, 1, 2, 2, 2][id as usize])
+                    .collect();
+                groups.dedup();
+                groups
+            })
+            .collect();
+        orders.sort();
+        orders.dedup();
+        assert!(orders.len() > 3, "{orders:?} of the six");
+    }
+
+    #[test]
     fn all_puzzles_of_a_group_are_drawn() {
         let mut sampler = Sampler::new(set(), config(6)).unwrap();
         let mut drawn = [0; 6];
@@ -350,6 +369,18 @@ mod tests {
         for segments in 2..=8 {
             assert!(draws.contains(&segments));
         }
+        let mut always = config(64);
+        always.exploration = always.exploration.map(|exploration| Exploration {
+            probability: 0.9,
+            ..exploration
+        });
+        let mut sampler = Sampler::new(set(), always).unwrap();
+        let draws = (0..100).flat_map(|_| sampler.next_batch().min_segments);
+        let explored = draws.filter(|&draw| draw != 0).count();
+        assert!(
+            (5600..5900).contains(&explored),
+            "{explored} of 6400 at 9/10"
+        );
     }
 
     #[test]

@@ -777,6 +777,49 @@ mod tests {
         PuzzleSet::from_arrays(info, arrays).unwrap()
     }
 
+    #[test]
+    fn the_fingerprint_is_of_all_that_is_trained_on() {
+        let whole = set(&[&[2, 1], &[3]]);
+        let other = |change: &dyn Fn(&mut SetArrays)| {
+            let mut arrays = SetArrays {
+                inputs: (0..6).flat_map(|place| [place; 2]).collect(),
+                labels: (0..6).flat_map(|place| [place; 2]).collect(),
+                puzzle_ids: vec![0; 3],
+                puzzle_offsets: vec![0, 2, 3, 6],
+                group_offsets: vec![0, 2, 3],
+            };
+            change(&mut arrays);
+            let info = SetInfo {
+                num_puzzle_ids: 2,
+                ..whole.info().clone()
+            };
+            PuzzleSet::from_arrays(info, arrays).unwrap().fingerprint()
+        };
+        let same = other(&|_| {});
+        assert_eq!(same, other(&|_| {}));
+        assert_ne!(same, whole.fingerprint(), "the sizes");
+        let changes: [(&str, &dyn Fn(&mut SetArrays)); 5] = [
+            ("an input", &|arrays| arrays.inputs[3] += 1),
+            ("a label", &|arrays| arrays.labels[3] += 1),
+            ("an id", &|arrays| arrays.puzzle_ids[1] = 1),
+            ("a puzzle", &|arrays| arrays.puzzle_offsets[1] = 1),
+            ("a group", &|arrays| arrays.group_offsets[1] = 1),
+        ];
+        for (what, change) in changes {
+            assert_ne!(other(change), same, "{what}");
+        }
+        let sudokus = |augmentation| {
+            let puzzles = crate::sudoku::Generator::new(SudokuSize::Four)
+                .puzzles(2, 1)
+                .unwrap();
+            PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, augmentation).unwrap()
+        };
+        assert_ne!(
+            sudokus(Augmentation::Sudoku).fingerprint(),
+            sudokus(Augmentation::None).fingerprint()
+        );
+    }
+
     /// The places that the examples of a part had in the whole, and its offsets.
     fn parts(set: &PuzzleSet) -> (Vec<u8>, &[u32], &[u32]) {
         let place = |at| set.example(at).inputs[0];

@@ -942,7 +942,10 @@ fn write_parts(
     // The rename itself is on the disk once the folder is.
     #[cfg(unix)]
     if let Some(folder) = path.parent()
-        && let Ok(folder) = File::open(folder)
+        && let Ok(folder) = File::open(match folder == Path::new("") {
+            true => Path::new("."),
+            false => folder,
+        })
     {
         folder.sync_all().map_err(io())?;
     }

@@ -243,6 +243,18 @@ mod tests {
         let mean = (first.cell_accuracy + second.cell_accuracy) / 2.0;
         assert!((both.cell_accuracy - mean).abs() < 1e-6, "{both:?}");
         assert_eq!(find(&set, None).puzzles, 6);
+
+        // What has no answer to compare with is neither right nor counted.
+        let info = SetInfo {
+            ignore_label_id: Some(0),
+            ..set.info().clone()
+        };
+        let inputs = vec![1; 6];
+        let half = PuzzleSet::from_examples(info, inputs, vec![1, 1, 0, 0, 0, 0]).unwrap();
+        let found = find(&half, None);
+        assert_eq!(found.puzzles, 1);
+        assert!(found.exact <= 1 && found.exact_accuracy <= 1.0, "{found:?}");
+        assert_eq!(found.cell_accuracy, first.cell_accuracy);
     }
 
     #[test]

@@ -387,6 +387,20 @@ impl Suite {
         rows: &mut Vec<Comparison>,
     ) {
         let first = rows.len();
+        let names = |quantities: &[Quantity]| quantities.iter().map(|q| q.name).collect::<Vec<_>>();
+        if names(found) != names(expected) {
+            rows.push(Comparison {
+                quantity: part.name.to_owned(),
+                largest_error: f64::NAN,
+                tolerance: F32_TOLERANCE,
+                note: format!(
+                    "{} quantities were computed, {} are expected",
+                    found.len(),
+                    expected.len()
+                ),
+            });
+            return;
+        }
         for (found, expected) in found.iter().zip(expected) {
             let error = error(found, expected);
             let quantity = match found.name {

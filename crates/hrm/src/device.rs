@@ -455,7 +455,10 @@ pub fn choose(name: Option<&str>) -> Result<Device, DeviceError> {
 /// # Errors
 /// As [`parse`]; [`DeviceError::NotTogether`] where several are named and one is not of CUDA, or twice in the list.
 pub fn choose_several(names: Option<&str>) -> Result<Vec<Device>, DeviceError> {
-    let list = chosen_name(names);
+    let list = match (names, std::env::var(VARIABLE)) {
+        (None, Ok(names)) if !names.is_empty() => names,
+        (names, _) => chosen_name(names),
+    };
     let mut devices: Vec<Device> = Vec::new();
     for name in list.split(',').map(str::trim) {
         let device = parse(name).map_err(|error| match names {
@@ -482,7 +485,7 @@ pub fn chosen_name(name: Option<&str>) -> String {
     let default = || Backend::default_built_in().unwrap_or(Backend::Flex).name();
     match (name, std::env::var(VARIABLE)) {
         (Some(name), _) => name.to_owned(),
-        (None, Ok(name)) if !name.is_empty() => name,
+        (None, Ok(names)) if !names.is_empty() => first(&names).to_owned(),
         _ => default().to_owned(),
     }
 }

@@ -64,8 +64,8 @@ fn it_learns_shows_its_thoughts_and_reports() {
     assert_eq!(number("steps"), 120.0);
     assert!(number("parameters") > 100_000.0);
     assert!(number("train_seconds") > 0.0);
-    // Chance has a quarter of the cells right.
-    assert!(number("cell_accuracy") > 0.35, "{report}");
+    // Who repeats the 6 cells of 16 that are given has 0.375.
+    assert!(number("cell_accuracy") > 0.42, "{report}");
     let written = hrm::train::Checkpoint::open(&checkpoint).unwrap();
     assert_eq!(written.info().step, 120);
 }
@@ -95,7 +95,7 @@ fn an_own_task_is_learned() {
     let last = text.lines().last().unwrap();
     let share = last.split([':', '%']).nth(1).unwrap();
     // Chance has an eighth of the cells right.
-    assert!(share.trim().parse::<f64>().unwrap() > 20.0, "{last}");
+    assert!(share.trim().parse::<f64>().unwrap() > 27.0, "{last}");
 }
 
 /// What an example prints, which must end well.
@@ -132,8 +132,8 @@ fn mazes_are_learned_and_judged() {
         "{text}"
     );
     assert!(text.contains("of 30 unseen mazes exact"), "{text}");
-    // Chance has a sixth of the cells right.
-    assert!(percent(&text, "of the cells right") > 30.0, "{text}");
+    // Who leaves every cell blank has 44.8% of them right.
+    assert!(percent(&text, "of the cells right") > 46.0, "{text}");
     assert!(text.contains("\na shortest path "), "{text}");
 
     let output = example("maze")

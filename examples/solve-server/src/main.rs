@@ -1,5 +1,6 @@
 //! `solve-server --checkpoint RUN`: the server as a program.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,7 +60,10 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
     let mut signals = Signals::new()?;
     Ok(async move {
         signals.next().await;
-        eprintln!("stopping: finishing what is in flight; once more to stop at once");
+        let _ = writeln!(
+            std::io::stderr(),
+            "stopping: finishing what is in flight; once more to stop at once"
+        );
         tokio::spawn(async move {
             signals.next().await;
             std::process::exit(1);

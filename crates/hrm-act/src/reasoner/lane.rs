@@ -433,6 +433,33 @@ mod tests {
         x.into_data().iter::<f32>().collect()
     }
 
+    #[test]
+    fn noise_is_on_both_states_as_strong_as_wished() {
+        let model = model();
+        let states = |noise| {
+            let entry = Entry { noise, ..entry(0) };
+            let LatentState { z_h, z_l } = Lane::new(&model, 1).fresh(&[entry]).latent;
+            [z_h, z_l].map(values)
+        };
+        let plain = states(None);
+        for std in [0.25f32, 2.0] {
+            let noise: [Vec<f32>; 2] = std::array::from_fn(|state| {
+                let noisy = &states(Some((3, 1, std)))[state];
+                noisy
+                    .iter()
+                    .zip(&plain[state])
+                    .map(|(a, b)| a - b)
+                    .collect()
+            });
+            assert_ne!(noise[0], noise[1]);
+            for noise in noise {
+                let squares: f32 = noise.iter().map(|x| x * x).sum();
+                let found = (squares / noise.len() as f32).sqrt() / std;
+                assert!((0.75..1.25).contains(&found), "{found} of {std}");
+            }
+        }
+    }
+
     /// Bits of z_H, z_L and x of the row of each live ticket.
     fn bits(lane: &Lane<'_>) -> BTreeMap<u64, Vec<u32>> {
         let rows = lane.rows.as_ref();

@@ -21,7 +21,7 @@ use crate::Outcome;
 use crate::arguments::Cell;
 use crate::checkpoint::{Loaded, Weights, load};
 use crate::console::Console;
-use crate::files::{check_folder, write_folder};
+use crate::files::{ANALYSIS, check_folder, write_folder};
 use crate::puzzles;
 use crate::splits::load_split;
 
@@ -164,9 +164,6 @@ struct Line<'a> {
     files: Vec<String>,
 }
 
-/// The file that every analysis has.
-const MARK: &str = "analysis.json";
-
 /// Most updates of z_L on a puzzle: what becomes of them is measured in a time that grows with their cube.
 const MOST_UPDATES: u64 = 4096;
 
@@ -183,7 +180,7 @@ fn check_segments(segments: u32, config: &HrmConfig) -> Result<()> {
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    check_folder(&args.out, args.force, MARK)?;
+    check_folder(&args.out, args.force, ANALYSIS)?;
     let device = device::choose(args.device.as_deref())?;
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let looked_at = args.cell.map(|cell| position(cell, &loaded)).transpose()?;
@@ -233,10 +230,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         attention,
     };
     let mut files = Vec::new();
-    write_folder(&args.out, args.force, MARK, |dir| {
+    write_folder(&args.out, args.force, ANALYSIS, |dir| {
         let text = serde_json::to_vec(&analysis)?;
-        std::fs::write(dir.join(MARK), text)?;
-        files.push(MARK.to_owned());
+        std::fs::write(dir.join(ANALYSIS), text)?;
+        files.push(ANALYSIS.to_owned());
         #[cfg(feature = "draw")]
         if let Some(first) = puzzles.first() {
             let board = plot::Board {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::console::Console;
-use crate::files::{check_file, not_stdout};
+use crate::files::{check_file, not_stdout, write_file};
 
 /// Time training steps, inference segments, adaptive inference and the drawing of batches.
 ///
@@ -210,9 +210,11 @@ fn one(name: &str, bench: &Bench, args: &Args, console: &Console) -> Result<Repo
             for failed in &report.failed[failed..] {
                 console.problem(failed);
             }
-            args.to
-                .as_ref()
-                .map_or(Ok(()), |path| write(path, report))?;
+            if let Some(path) = &args.to {
+                // What an earlier row has written survives a failure.
+                let text = serde_json::to_string_pretty(report)? + "\n";
+                write_file(path, true, |out| Ok(out.write_all(text.as_bytes())?))?;
+            }
             Ok(told?)
         });
         if let Some(row) = report.rows.last() {
@@ -230,15 +232,6 @@ fn one(name: &str, bench: &Bench, args: &Args, console: &Console) -> Result<Repo
         console.text(report.markdown())?;
     }
     Ok(report)
-}
-
-/// Whole or not at all, so that what an earlier row wrote survives.
-fn write(path: &Path, report: &Report) -> Result<()> {
-    let text = serde_json::to_string_pretty(report)? + "\n";
-    let new = path.with_added_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// How many times as fast the rows of a report are as those of others.

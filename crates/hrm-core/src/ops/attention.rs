@@ -34,7 +34,7 @@ pub fn attention(qkv: Tensor<3>, num_heads: usize, rope: Option<&RopeTable>) -> 
     if super::fused::available(&qkv) && rope.is_none_or(|rope| super::fused::available(&rope.cos)) {
         return super::fused::attention(qkv, num_heads, rope);
     }
-    if super::enabled() {
+    if super::fused_enabled() {
         return recomputed(qkv, num_heads, rope);
     }
     composed(qkv, num_heads, rope)
@@ -182,9 +182,11 @@ fn weights_backward(
 /// How many slots are computed at a time, and how many of their queries: the scores of a block have at most twice as many
 /// elements as the projection, and no more than [`MOST_SCORES`]. A batch of Sudokus is one block.
 fn block([batch, len, width]: [usize; 3], num_heads: usize) -> (usize, usize) {
-    let most = (2 * batch * len * width).min(MOST_SCORES);
-    match most / (num_heads * len * len) {
-        0 => (1, (most / (num_heads * len)).clamp(1, len)),
+    let elements = [2, batch, len, width].into_iter();
+    let most = elements.fold(1, usize::saturating_mul).min(MOST_SCORES);
+    let row = num_heads.saturating_mul(len);
+    match most / row.saturating_mul(len) {
+        0 => (1, (most / row).clamp(1, len)),
         slots => (slots.min(batch), len),
     }
 }

@@ -20,7 +20,7 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>, to: FloatDType) -> Tenso
         let on_cpu = super::fused_available(&table) && to == FloatDType::F32;
         let table = table.clone().unsqueeze::<3>();
         let small = table.dims()[1] <= MOST_ROWS;
-        if super::enabled() && !on_cpu && small && super::recompute::available(&table) {
+        if super::fused_enabled() && !on_cpu && small && super::recompute::available(&table) {
             let ids = Box::new(ids.without_autodiff());
             let chain = super::recompute::Chain::Embedding { ids, to };
             return super::recompute::run(table, chain);

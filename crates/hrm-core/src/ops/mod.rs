@@ -62,7 +62,8 @@ fn backend<const D: usize>(x: &Tensor<D>) -> DispatchTensorKind {
 }
 
 /// Whether there is more than plain Burn operations: `HRM_FUSED=0` is not set.
-fn enabled() -> bool {
+#[must_use]
+pub fn fused_enabled() -> bool {
     static ENABLED: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("HRM_FUSED").is_none_or(|value| value != "0"));
     *ENABLED

@@ -31,7 +31,7 @@ pub fn add_rms_norm(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
     if super::fused::available(&x) && super::fused::available(&y) && x.dims() == y.dims() {
         return super::fused::add_rms_norm(x, y);
     }
-    if super::enabled() {
+    if super::fused_enabled() {
         return recomputed_add(x, y);
     }
     composed_add(x, y)

@@ -20,7 +20,7 @@ pub fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
     if super::fused::available(&gate_up) {
         return super::fused::swiglu(gate_up);
     }
-    if super::enabled() {
+    if super::fused_enabled() {
         return recomputed(gate_up);
     }
     composed(gate_up)

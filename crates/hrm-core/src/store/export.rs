@@ -92,7 +92,8 @@ pub fn export_to(
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     for weight in weights {
-        let data = weight.value.cast(FloatDType::F32).to_data();
+        let value = weight.value.cast(FloatDType::F32);
+        let data = value.try_into_data().map_err(io::Error::other)?;
         if cfg!(target_endian = "little") {
             out.write_all(data.as_bytes())?;
         } else {

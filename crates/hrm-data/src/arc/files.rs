@@ -21,9 +21,11 @@ pub fn read_folder(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> 
     let folder = folder.as_ref();
     let mut tasks = Vec::new();
     for path in entries(folder)? {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
+        // Some systems put a hidden file beside each.
+        if !is_hidden(&path)
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "json")
             && path.is_file()
         {
             tasks.push(read_task(&path)?);
@@ -76,9 +78,7 @@ pub fn read_folders(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError>
     fn read(folder: &Path, depth: usize, tasks: &mut Vec<ArcTask>) -> Result<(), DataError> {
         tasks.extend(read_folder(folder)?);
         for path in entries(folder)? {
-            let name = path.file_name().unwrap_or_default();
-            let is_hidden = name.as_encoded_bytes().starts_with(b".");
-            if depth < MAX_DEPTH && !is_hidden && path.is_dir() {
+            if depth < MAX_DEPTH && !is_hidden(&path) && path.is_dir() {
                 read(&path, depth + 1, tasks)?;
             }
         }
@@ -121,6 +121,11 @@ fn sort_unique(tasks: &mut [ArcTask]) -> Result<(), DataError> {
         }),
         None => Ok(()),
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What lies in a folder, sorted by name.
@@ -181,6 +186,7 @@ mod tests {
             fs::write(folder.path().join(name), TASK).unwrap();
         }
         fs::write(folder.path().join("README.md"), "no task").unwrap();
+        fs::write(folder.path().join("._a.json"), "no task").unwrap();
         fs::create_dir(folder.path().join("c.json")).unwrap();
         let tasks = read_folder(folder.path()).unwrap();
         assert_eq!(tasks.iter().map(|t| &*t.id).collect::<Vec<_>>(), ["a", "b"]);

@@ -334,6 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn augmentations_are_those_of_the_seed_and_the_task() {
+        let [_, a] = tasks();
+        let codes = |id: &str, seed| {
+            let task = ArcTask {
+                id: id.to_owned(),
+                ..a.clone()
+            };
+            distinct_augmentations(
+                &task,
+                ArcSettings {
+                    augmentations: 5,
+                    seed,
+                    ..ArcSettings::default()
+                },
+            )
+        };
+        assert_eq!(codes("a", 1), codes("a", 1));
+        assert_ne!(codes("a", 1), codes("a", 2));
+        assert_ne!(codes("a", 1), codes("b", 1));
+    }
+
+    #[test]
     fn ids_are_sorted_by_name() {
         let names: Vec<_> = build(50)
             .names

@@ -324,10 +324,13 @@ fn checksum(mut digest: impl Digest, path: &Path) -> io::Result<String> {
 
 fn hub_error(what: &str, err: &ApiError) -> DataError {
     let text = err.to_string();
-    let reason = if text.contains("404") {
+    // The words of its client; numbers alone may stand in the address.
+    let is = |code: u16| text.contains(&format!("http status: {code}"));
+    let reason = if is(404) {
         "the hub knows no such repository, revision or file".to_owned()
-    } else if text.contains("401") || text.contains("403") {
-        "the hub wants a token with access; log in with the hub's own tool".to_owned()
+    } else if is(401) || is(403) {
+        // So it answers for what doesn't exist, too, where nobody is logged in.
+        "the hub knows no such repository, or wants a token with access: log in with the hub's own tool".to_owned()
     } else {
         text
     };

@@ -228,6 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_givens_may_be_minimal_too() {
+        let size = SudokuSize::Four;
+        let wished = Generator::new(size).with_clues(5..=6).with_minimal(true);
+        for puzzle in wished.puzzles(8, 2).unwrap() {
+            let given = puzzle
+                .question
+                .cells()
+                .iter()
+                .filter(|&&cell| cell != 0)
+                .count();
+            assert!((5..=6).contains(&given), "{given}");
+            for cell in 0..size.num_cells() {
+                let mut fewer = puzzle.question.clone();
+                if std::mem::take(&mut fewer.cells_mut()[cell]) != 0 {
+                    assert_eq!(Solver::new(2).solve(&fewer).solutions, 2);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn guesses_lie_in_the_wished_range_and_are_the_rating() {
         let generator = Generator::new(SudokuSize::Nine).with_guesses(2..=6);
         for puzzle in generator.puzzles(5, 3).unwrap() {

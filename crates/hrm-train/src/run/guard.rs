@@ -234,6 +234,19 @@ mod tests {
     }
 
     #[test]
+    fn of_as_many_puzzles_solved_more_right_cells_are_better() {
+        let best = |exact, cell_accuracy| Best {
+            step: 1,
+            exact,
+            puzzles: 9,
+            cell_accuracy,
+        };
+        assert!(best(3, 0.5).beats(&best(2, 0.9)) && !best(2, 0.9).beats(&best(3, 0.5)));
+        assert!(best(3, 0.6).beats(&best(3, 0.5)) && !best(3, 0.5).beats(&best(3, 0.6)));
+        assert!(!best(3, 0.5).beats(&best(3, 0.5)), "the first stays");
+    }
+
+    #[test]
     fn a_loss_far_above_the_median_is_a_fault_and_is_not_taken_into_it() {
         let guard = GuardConfig {
             window: 6,

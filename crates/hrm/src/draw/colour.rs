@@ -63,9 +63,13 @@ const CURVES: [RGBColor; 8] = [
     RGBColor(139, 69, 19),
 ];
 
-/// Colour of the n-th curve; they repeat.
+/// Colour of the n-th curve: after the first eight come the same at half their brightness; then they repeat.
 pub(super) fn curve(number: usize) -> RGBColor {
-    CURVES[number % CURVES.len()]
+    let RGBColor(red, green, blue) = CURVES[number % CURVES.len()];
+    match number / CURVES.len() % 2 {
+        0 => RGBColor(red, green, blue),
+        _ => RGBColor(red / 2, green / 2, blue / 2),
+    }
 }
 
 /// A colour mixed with the paper: `part` of 1 is the colour itself, 0 the paper.

@@ -25,7 +25,7 @@ use extension::FusedOps;
 
 /// Whether the kernels run on `tensor`, plain or autodiff.
 pub(super) fn available<const D: usize>(tensor: &Tensor<D>) -> bool {
-    super::enabled()
+    super::fused_enabled()
         && tensor.dtype() == DType::F32
         && matches!(super::backend(tensor), DispatchTensorKind::Flex(_))
 }

@@ -237,7 +237,7 @@ pub(super) fn available<const D: usize>(x: &Tensor<D>) -> bool {
 
 /// Whether `x`, plain or not, is a tensor of a CubeCL backend, and `HRM_FUSED=0` is not set.
 pub(super) fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
-    super::enabled() && matches!(super::backend(x), DispatchTensorKind::Cube(_))
+    super::fused_enabled() && matches!(super::backend(x), DispatchTensorKind::Cube(_))
 }
 
 /// `silu(gate) * up`, gate and up the halves of dimension `dim`.

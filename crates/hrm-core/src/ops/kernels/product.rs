@@ -34,7 +34,7 @@ pub(in crate::ops) fn would_cut<const D: usize>(x: &Tensor<D>) -> bool {
         #[allow(unreachable_patterns)] // Other backends are there or not by feature.
         _ => false,
     };
-    x.dtype() == DType::F32 && !*ALLOWED && crate::ops::enabled() && on_cuda()
+    x.dtype() == DType::F32 && !*ALLOWED && crate::ops::fused_enabled() && on_cuda()
 }
 
 /// `a · b` of tensors of a CubeCL backend, plain or not, whatever its GPU.
