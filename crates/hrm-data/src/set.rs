@@ -780,7 +780,8 @@ mod tests {
     #[test]
     fn the_fingerprint_is_of_all_that_is_trained_on() {
         let whole = set(&[&[2, 1], &[3]]);
-        let other = |change: &dyn Fn(&mut SetArrays)| {
+        type Change<'a> = &'a dyn Fn(&mut SetArrays);
+        let other = |change: Change<'_>| {
             let mut arrays = SetArrays {
                 inputs: (0..6).flat_map(|place| [place; 2]).collect(),
                 labels: (0..6).flat_map(|place| [place; 2]).collect(),
@@ -798,7 +799,7 @@ mod tests {
         let same = other(&|_| {});
         assert_eq!(same, other(&|_| {}));
         assert_ne!(same, whole.fingerprint(), "the sizes");
-        let changes: [(&str, &dyn Fn(&mut SetArrays)); 5] = [
+        let changes: [(&str, Change<'_>); 5] = [
             ("an input", &|arrays| arrays.inputs[3] += 1),
             ("a label", &|arrays| arrays.labels[3] += 1),
             ("an id", &|arrays| arrays.puzzle_ids[1] = 1),
