@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hrm::data::SourceFile;
-use hrm::train::{Run, TrainError, is_run_file};
+use hrm::train::{CHECKPOINTS, Run, TrainError, is_checkpoint_file, is_run_file};
 use sha2::{Digest, Sha256};
 
 /// Refuses to write over something that is there. An empty folder is nothing.
@@ -324,12 +324,9 @@ fn keep_others(old: &Path, new: &Path) -> Result<()> {
 /// The tasks of an ARC set's tests, beside the set, where it is for TRM's program.
 pub(crate) const TEST_PUZZLES: &str = "test_puzzles.json";
 
-/// The folder of a run's checkpoints.
-const CHECKPOINTS: &str = "checkpoints";
-
 /// The file that every analysis has, and the pictures that it may have.
 pub(crate) const ANALYSIS: &str = "analysis.json";
-const PICTURES: [&str; 4] = [
+pub(crate) const PICTURES: [&str; 4] = [
     "residuals.png",
     "participation.png",
     "trajectories.png",
@@ -349,7 +346,7 @@ fn is_ours(path: &Path) -> bool {
     // Arrays are named `SET__WHAT.npy`.
     let is_array = text.contains("__") && text.ends_with(".npy");
     let folder = path.parent().unwrap_or(path);
-    let is_checkpoint = folder.ends_with(CHECKPOINTS) && text.starts_with("step-");
+    let is_checkpoint = folder.ends_with(CHECKPOINTS) && is_checkpoint_file(name);
     let is_picture = folder.join(ANALYSIS).is_file() && PICTURES.contains(&text);
     is_of_data || is_array || is_checkpoint || is_picture || is_run_file(name)
 }

@@ -185,14 +185,12 @@ pub fn wilson(successes: f64, trials: f64) -> (f64, f64) {
     let denominator = 1.0 + z * z / trials;
     let center = (p + z * z / (2.0 * trials)) / denominator;
     let half = z * (p * (1.0 - p) / trials + z * z / (4.0 * trials * trials)).sqrt() / denominator;
+    let (low, high) = ((center - half).max(0.0), (center + half).min(1.0));
     // At the ends the two are equal but for rounding.
-    let low = if successes <= 0.0 { 0.0 } else { center - half };
-    let high = if successes >= trials {
-        1.0
-    } else {
-        center + half
-    };
-    (low, high)
+    (
+        if successes <= 0.0 { 0.0 } else { low },
+        if successes >= trials { 1.0 } else { high },
+    )
 }
 
 #[cfg(test)]

@@ -387,8 +387,7 @@ impl Suite {
         rows: &mut Vec<Comparison>,
     ) {
         let first = rows.len();
-        let names = |quantities: &[Quantity]| quantities.iter().map(|q| q.name).collect::<Vec<_>>();
-        if names(found) != names(expected) {
+        if !(found.iter().map(|q| q.name)).eq(expected.iter().map(|q| q.name)) {
             rows.push(Comparison {
                 quantity: part.name.to_owned(),
                 largest_error: f64::NAN,

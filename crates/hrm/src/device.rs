@@ -419,10 +419,21 @@ pub fn parse(name: &str) -> Result<Device, DeviceError> {
 /// # Errors
 /// As [`parse`].
 pub fn from_env() -> Result<Device, DeviceError> {
-    match std::env::var(VARIABLE) {
-        Ok(names) if !names.is_empty() => parse(first(&names)).map_err(of_variable),
-        _ => parse(Backend::default_built_in().unwrap_or(Backend::Flex).name()),
+    match listed_in_env() {
+        Some(names) => parse(first(&names)).map_err(of_variable),
+        None => parse(default_name()),
     }
+}
+
+/// What `HRM_DEVICE` says, where it says anything.
+fn listed_in_env() -> Option<String> {
+    let names = std::env::var(VARIABLE).ok();
+    names.filter(|names| !names.is_empty())
+}
+
+/// Of the backend that counts where nothing is chosen.
+fn default_name() -> &'static str {
+    Backend::default_built_in().unwrap_or(Backend::Flex).name()
 }
 
 /// An error of a name that was not typed, with where it is from.
@@ -455,10 +466,8 @@ pub fn choose(name: Option<&str>) -> Result<Device, DeviceError> {
 /// # Errors
 /// As [`parse`]; [`DeviceError::NotTogether`] where several are named and one is not of CUDA, or twice in the list.
 pub fn choose_several(names: Option<&str>) -> Result<Vec<Device>, DeviceError> {
-    let list = match (names, std::env::var(VARIABLE)) {
-        (None, Ok(names)) if !names.is_empty() => names,
-        (names, _) => chosen_name(names),
-    };
+    let list = names.map(str::to_owned).or_else(listed_in_env);
+    let list = list.unwrap_or_else(|| default_name().to_owned());
     let mut devices: Vec<Device> = Vec::new();
     for name in list.split(',').map(str::trim) {
         let device = parse(name).map_err(|error| match names {
@@ -482,12 +491,9 @@ pub fn choose_several(names: Option<&str>) -> Result<Vec<Device>, DeviceError> {
 
 /// The name by which [`choose`] chooses.
 pub fn chosen_name(name: Option<&str>) -> String {
-    let default = || Backend::default_built_in().unwrap_or(Backend::Flex).name();
-    match (name, std::env::var(VARIABLE)) {
-        (Some(name), _) => name.to_owned(),
-        (None, Ok(names)) if !names.is_empty() => first(&names).to_owned(),
-        _ => default().to_owned(),
-    }
+    let in_env = || listed_in_env().map(|names| first(&names).to_owned());
+    let chosen = name.map(str::to_owned).or_else(in_env);
+    chosen.unwrap_or_else(|| default_name().to_owned())
 }
 
 /// Whether a device is the CPU backend, which computes fastest in f32.

@@ -35,7 +35,7 @@ struct Line {
 pub(crate) fn run(_: &Args, console: &Console) -> Result<Outcome> {
     // By HRM_DEVICE, where it is there.
     let chosen = device::chosen_name(None);
-    let default = chosen.split([':', ',']).next().map(str::trim);
+    let default = chosen.split(':').next();
     for backend in device::Backend::ALL {
         let found: Vec<Inspected> = device::found(backend)
             .iter()

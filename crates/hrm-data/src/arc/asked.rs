@@ -1,7 +1,6 @@
 //! The tasks that a set asks about, read back from its examples.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use super::canvas::{CELLS, crop};
 use super::grid::{ArcTask, Pair};
@@ -36,16 +35,17 @@ impl PuzzleSet {
                 return Err(DataError::mismatch("puzzle id", "one with a name", id));
             };
             // Other programs may have several puzzles of one id, a test in each.
-            let at = match known.entry(task) {
-                Entry::Occupied(first) => match *first.get() {
-                    (told, at) if told == id => Some(at),
-                    _ => continue,
-                },
-                Entry::Vacant(free) => {
-                    free.insert((id, tasks.len()));
-                    None
-                }
-            };
+            let (told, at) = *known.entry(task).or_insert_with(|| {
+                tasks.push(ArcTask {
+                    id: task.to_owned(),
+                    train: Vec::new(),
+                    test: Vec::new(),
+                });
+                (id, tasks.len() - 1)
+            });
+            if told != id {
+                continue;
+            }
             let inverse = augmentation.inverse();
             let pair = |index: usize| {
                 let example = self.example(index);
@@ -60,14 +60,7 @@ impl PuzzleSet {
                 })
             };
             let tests = asked.map(pair).collect::<Result<Vec<_>, DataError>>()?;
-            match at {
-                Some(at) => tasks[at].test.extend(tests),
-                None => tasks.push(ArcTask {
-                    id: task.to_owned(),
-                    train: Vec::new(),
-                    test: tests,
-                }),
-            }
+            tasks[at].test.extend(tests);
         }
         Ok(tasks)
     }

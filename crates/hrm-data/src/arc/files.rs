@@ -1,5 +1,6 @@
 //! ARC data sets on disk: folders of one file per task, Kaggle's pairs of files, ConceptARC's corpus.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,17 +19,25 @@ const MAX_KAGGLE_FILE: u64 = 256 << 20;
 /// # Errors
 /// With file, task and place in it.
 pub fn read_folder(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
-    let folder = folder.as_ref();
+    read_to_depth(folder.as_ref(), 0)
+}
+
+/// Reads the tasks of a folder and of so many levels of folders in it. What is hidden is left out: some systems put a hidden file beside
+/// each.
+fn read_to_depth(folder: &Path, depth: usize) -> Result<Vec<ArcTask>, DataError> {
     let mut tasks = Vec::new();
     for path in entries(folder)? {
-        // Some systems put a hidden file beside each.
-        if !is_hidden(&path)
-            && path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            && path.is_file()
-        {
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let is_json = path
+            .extension()
+            .is_some_and(|extension| extension == "json");
+        if is_json && path.is_file() {
             tasks.push(read_task(&path)?);
+        } else if depth > 0 && path.is_dir() {
+            tasks.extend(read_to_depth(&path, depth - 1)?);
         }
     }
     sort_unique(&mut tasks)?;
@@ -41,8 +50,12 @@ pub fn read_folder(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> 
 /// With file, task and place in it.
 pub fn read_task(path: impl AsRef<Path>) -> Result<ArcTask, DataError> {
     let path = path.as_ref();
-    let id = path.file_stem().unwrap_or_default().to_string_lossy();
-    parse_task(&read_bounded(path, MAX_TASK_FILE)?, &id, path)
+    parse_task(&read_bounded(path, MAX_TASK_FILE)?, &task_id(path), path)
+}
+
+/// The name of the task that a file is of.
+fn task_id(path: &Path) -> Cow<'_, str> {
+    path.file_stem().unwrap_or_default().to_string_lossy()
 }
 
 /// Reads Kaggle's challenges and, where given, their solutions; tasks sorted by name.
@@ -75,19 +88,7 @@ const MAX_DEPTH: usize = 8;
 /// # Errors
 /// With file, task and place in it; [`DataError::ArcTaskTwice`] where two folders have a task of the same name.
 pub fn read_folders(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> {
-    fn read(folder: &Path, depth: usize, tasks: &mut Vec<ArcTask>) -> Result<(), DataError> {
-        tasks.extend(read_folder(folder)?);
-        for path in entries(folder)? {
-            if depth < MAX_DEPTH && !is_hidden(&path) && path.is_dir() {
-                read(&path, depth + 1, tasks)?;
-            }
-        }
-        Ok(())
-    }
-    let mut tasks = Vec::new();
-    read(folder.as_ref(), 0, &mut tasks)?;
-    sort_unique(&mut tasks)?;
-    Ok(tasks)
+    read_to_depth(folder.as_ref(), MAX_DEPTH)
 }
 
 /// Reads tasks in whichever layout a path has: a folder of task files and of such folders, a file of Kaggle's challenges, or one of a task.
@@ -102,11 +103,14 @@ pub fn read_tasks(
     let path = path.as_ref();
     let mut tasks = match path.is_dir() {
         true => read_folders(path)?,
-        // Challenges are no task: theirs are no pairs.
-        false => match read_task(path) {
-            Ok(task) => vec![task],
-            Err(_) => return read_kaggle(path, solutions),
-        },
+        false => {
+            // Once, for a pipe gives what it has but once. Challenges are no task: they have no pairs of their own.
+            let bytes = read_bounded(path, MAX_KAGGLE_FILE)?;
+            match parse_task(&bytes, &task_id(path), path) {
+                Ok(task) if bytes.len() as u64 <= MAX_TASK_FILE => vec![task],
+                _ => parse_challenges(&bytes, path)?,
+            }
+        }
     };
     read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
@@ -121,11 +125,6 @@ fn sort_unique(tasks: &mut [ArcTask]) -> Result<(), DataError> {
         }),
         None => Ok(()),
     }
-}
-
-fn is_hidden(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What lies in a folder, sorted by name.

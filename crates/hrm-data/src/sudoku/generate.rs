@@ -213,16 +213,21 @@ mod tests {
         }
     }
 
+    /// Without any of its givens it has several solutions.
+    fn assert_minimal(question: &Board) {
+        for cell in 0..question.size().num_cells() {
+            let mut fewer = question.clone();
+            if std::mem::take(&mut fewer.cells_mut()[cell]) != 0 {
+                assert_eq!(Solver::new(2).solve(&fewer).solutions, 2);
+            }
+        }
+    }
+
     #[test]
     fn no_given_of_a_minimal_puzzle_is_superfluous() {
         for size in [SudokuSize::Four, SudokuSize::Six, SudokuSize::Nine] {
             for puzzle in Generator::new(size).puzzles(3, 2).unwrap() {
-                for cell in 0..size.num_cells() {
-                    let mut fewer = puzzle.question.clone();
-                    if std::mem::take(&mut fewer.cells_mut()[cell]) != 0 {
-                        assert_eq!(Solver::new(2).solve(&fewer).solutions, 2);
-                    }
-                }
+                assert_minimal(&puzzle.question);
             }
         }
     }
@@ -239,12 +244,7 @@ mod tests {
                 .filter(|&&cell| cell != 0)
                 .count();
             assert!((5..=6).contains(&given), "{given}");
-            for cell in 0..size.num_cells() {
-                let mut fewer = puzzle.question.clone();
-                if std::mem::take(&mut fewer.cells_mut()[cell]) != 0 {
-                    assert_eq!(Solver::new(2).solve(&fewer).solutions, 2);
-                }
-            }
+            assert_minimal(&puzzle.question);
         }
     }
 

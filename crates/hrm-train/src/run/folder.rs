@@ -12,7 +12,8 @@ const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 const BEST: &str = "best.safetensors";
 const LOCK: &str = ".lock";
-const CHECKPOINTS: &str = "checkpoints";
+/// The folder of the checkpoints in that of a run.
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// Files of a run beside its checkpoints. Without the first one the folder is no run.
 const FILES: [&str; 3] = [CONFIG, METRICS, BEST];
@@ -53,6 +54,13 @@ pub fn metrics_path(dir: impl AsRef<Path>) -> PathBuf {
 /// Whether a run writes a file of this name into its folder.
 pub fn is_run_file(name: impl AsRef<OsStr>) -> bool {
     is(name.as_ref(), |name| FILES.contains(&name) || name == LOCK)
+}
+
+/// Whether a run writes a file of this name into its folder of checkpoints, [`CHECKPOINTS`].
+pub fn is_checkpoint_file(name: impl AsRef<OsStr>) -> bool {
+    is(name.as_ref(), |name| {
+        checkpoint_step(finished(name)).is_some()
+    })
 }
 
 fn checkpoints(dir: &Path) -> PathBuf {

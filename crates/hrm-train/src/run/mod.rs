@@ -24,7 +24,9 @@ use crate::evaluate::{EvalConfig, Evaluation, evaluate};
 use crate::trainer::{StepReport, TrainState, Trainer, check_data};
 
 pub use file::{Changes, Difference, RunFile, differences};
-pub use folder::{best_weights, is_run_file, latest_checkpoint, metrics_path};
+pub use folder::{
+    CHECKPOINTS, best_weights, is_checkpoint_file, is_run_file, latest_checkpoint, metrics_path,
+};
 pub use guard::{Best, Fault, GuardConfig, Progress, Remedy};
 pub use journal::{MetricsLine, read_metrics};
 

@@ -7,6 +7,7 @@ use hrm::data::Task;
 use hrm::draw::{Chart, Panels, Picture, Series, Sheet, Tile};
 
 use super::{Analysis, Attention, AttentionMap, Of};
+use crate::files::PICTURES;
 
 /// The first puzzle.
 pub(super) struct Board<'a> {
@@ -22,13 +23,19 @@ pub(super) fn draw(dir: &Path, analysis: &Analysis<'_>, board: &Board<'_>) -> Re
         files.push(name.to_owned());
         Ok(())
     };
-    save("residuals.png", residuals(analysis)?)?;
-    save("participation.png", participation(analysis)?)?;
-    save("trajectories.png", trajectories(analysis)?)?;
+    let [
+        of_residuals,
+        of_participation,
+        of_trajectories,
+        of_attention,
+    ] = PICTURES;
+    save(of_residuals, residuals(analysis)?)?;
+    save(of_participation, participation(analysis)?)?;
+    save(of_trajectories, trajectories(analysis)?)?;
     if let Some(seen) = &analysis.attention
         && let Some(picture) = attention(seen, board)?
     {
-        save("attention.png", picture)?;
+        save(of_attention, picture)?;
     }
     Ok(files)
 }

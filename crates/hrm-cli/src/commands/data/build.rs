@@ -476,12 +476,14 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
         );
     }
     let mut leaks = Vec::new();
-    for (input, test) in inputs.iter().zip(other.iter().cycle()) {
+    if let Some(test) = &other {
         let named = |read: &Read<'_>| read.path.display().to_string();
-        leaks.extend(arc::find_leaks(&[
-            (&named(input), &input.tasks),
-            (&named(test), &test.tasks),
-        ]));
+        for input in &inputs {
+            leaks.extend(arc::find_leaks(&[
+                (&named(input), &input.tasks),
+                (&named(test), &test.tasks),
+            ]));
+        }
     }
     let mut files = Vec::new();
     for path in (args.input.iter())
@@ -508,7 +510,7 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
             }
         }
         if args.style == Style::Trm {
-            let tests = arc::test_puzzles_json(sets.test_tasks.clone());
+            let tests = arc::test_puzzles_json(sets.test_tasks);
             fs::write(dir.join(TEST_PUZZLES), tests)?;
         }
         Ok(())
