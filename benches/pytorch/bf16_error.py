@@ -33,6 +33,11 @@ def unequal(found, expected):
     return (found != expected).float().mean().item()
 
 
+def apart(found, expected):
+    near = 0.01 * expected.float().abs().max()
+    return 1.0 - ((found.float() - expected.float()).abs() <= near).float().mean().item()
+
+
 class Parts:
     """Each method gives {quantity: (measure, values)} in the type it is handed."""
 
@@ -193,13 +198,25 @@ class Parts:
                 "training step: halted": (unequal, step.carry.halted),
             })
             found += [{"training step: gradients": (norm, gradient)} for gradient in (*gradients.values(), rows)]
+            trainer = self.trainer(config)
+            weights = lambda: torch.cat([weight.detach().flatten() for weight in trainer.weights.values()])
+            dense, rows = weights(), trainer.table.clone()
+            for step in range(2):
+                trainer.step(self.puzzles(config, self.slots(), 10 + step))
+            found.append({
+                "training step: weights moved": (apart, weights() - dense),
+                "training step: puzzle rows moved": (apart, trainer.table - rows),
+            })
         return found
+
+    def trainer(self, config):
+        rates = Rates(warmup=10) if config.continue_head else Rates(warmup=10, ema=0.999)
+        return Trainer(config, rates, self.weights(config, False), self.slots(), "eager")
 
     def fifty_steps(self, dtype):
         found = []
         for config in self.configs(dtype, ["hrm", "mlp"]):
-            rates = Rates(warmup=10) if not config.mlp_mixer else Rates(warmup=10, ema=0.999)
-            trainer = Trainer(config, rates, self.weights(config, False), self.slots(), "eager")
+            trainer = self.trainer(config)
             norms = lambda: torch.stack([w.detach().norm() for _, w in sorted(trainer.weights.items())])
             start, losses = norms(), torch.zeros(5)
             for step in range(50):

@@ -7,6 +7,7 @@ use hrm_train::sign_sgd_rows;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use super::host::{self, Matrix};
 use super::{ConformanceError, Measure, Quantity, Setting, SuiteSize};
 
 type Found = Result<Vec<Quantity>, ConformanceError>;
@@ -42,8 +43,7 @@ impl Setting {
 
     /// Random values, the same on every device, in f32.
     fn values<const D: usize>(&self, seed: u64, std: f64, shape: [usize; D]) -> Tensor<D> {
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let values = truncated_normal(shape.iter().product(), std, rng);
+        let values = random(seed, std, shape.iter().product());
         Tensor::from_data(TensorData::new(values, shape), (&self.device, DType::F32))
     }
 
@@ -60,7 +60,7 @@ impl Setting {
     ) -> Found {
         let x = x.autodiff().require_grad();
         let y = function(x.clone());
-        let weights = self.values(99, 1.0, y.dims());
+        let weights = self.values(WEIGHTS_SEED, 1.0, y.dims());
         let sum = (y.clone().cast(DType::F32) * weights.autodiff()).sum();
         let mut gradients = sum.backward();
         let gradient = x
@@ -73,11 +73,46 @@ impl Setting {
     }
 }
 
+fn random(seed: u64, std: f64, count: usize) -> Vec<f32> {
+    truncated_normal(count, std, &mut ChaCha8Rng::seed_from_u64(seed))
+}
+
+/// The values of [`Setting::values`] on the host, in rows.
+fn host_values<const D: usize>(seed: u64, std: f64, shape: [usize; D]) -> Matrix {
+    let values = random(seed, std, shape.iter().product());
+    Matrix {
+        width: shape[D - 1],
+        values: values.into_iter().map(f64::from).collect(),
+    }
+}
+
+/// The weights of the sum of which [`Setting::with_gradient`] takes the gradient.
+const WEIGHTS_SEED: u64 = 99;
+
+/// What a function of the host and its gradient, made of the weights, come to.
+fn on_host(y: Matrix, gradient: impl FnOnce(Matrix) -> Matrix) -> Found {
+    let weights = host_values(WEIGHTS_SEED, 1.0, [y.rows().len(), y.width]);
+    Ok(vec![
+        Quantity::of_host("", y),
+        Quantity::of_host("gradient", gradient(weights)),
+    ])
+}
+
+impl Quantity {
+    fn of_host(name: &'static str, values: Matrix) -> Self {
+        Self {
+            name,
+            values: values.values.into_iter().map(|x| x as f32).collect(),
+            measure: Measure::Largest,
+        }
+    }
+}
+
 pub(super) fn attention(setting: &Setting) -> Found {
     let Sizes { b, l, d, heads, .. } = setting.sizes();
     let rope = RopeTable::new(l, d / heads, 10_000.0, &setting.device);
     let qkv = setting.input(1, 1.0, [b, l, 3 * d]);
-    setting.with_gradient(qkv, |qkv| match setting.plain {
+    setting.with_gradient(qkv, |qkv| match setting.expected {
         true => composed::attention(qkv, heads, Some(&rope)),
         false => ops::attention(qkv, heads, Some(&rope)),
     })
@@ -87,8 +122,13 @@ pub(super) fn attention(setting: &Setting) -> Found {
 /// (https://github.com/tracel-ai/burn/pull/6049).
 pub(super) fn rope(setting: &Setting) -> Found {
     let Sizes { b, l, d, heads, .. } = setting.sizes();
+    let shape = [b, l, heads, d / heads];
+    if setting.expected {
+        let y = host::rope(&host_values(2, 1.0, shape), l, heads, 1.0);
+        return on_host(y, |gradient| host::rope(&gradient, l, heads, -1.0));
+    }
     let rope = RopeTable::new(l, d / heads, 10_000.0, &setting.device);
-    let x = setting.input(2, 1.0, [b, l, heads, d / heads]);
+    let x = setting.input(2, 1.0, shape);
     setting.with_gradient(x, |x| rope.apply(x))
 }
 
@@ -97,7 +137,7 @@ pub(super) fn norm(setting: &Setting) -> Found {
     let y = setting.input(4, 1.0, [b, l, d]);
     setting.with_gradient(setting.input(3, 1.0, [b, l, d]), |x| {
         let y = y.clone().autodiff();
-        match setting.plain {
+        match setting.expected {
             true => composed::add_rms_norm(x, y),
             false => ops::add_rms_norm(x, y),
         }
@@ -107,7 +147,7 @@ pub(super) fn norm(setting: &Setting) -> Found {
 pub(super) fn swiglu(setting: &Setting) -> Found {
     let Sizes { b, l, d, .. } = setting.sizes();
     setting.with_gradient(setting.input(5, 1.0, [b, l, 6 * d]), |x| {
-        match setting.plain {
+        match setting.expected {
             true => composed::swiglu(x),
             false => ops::swiglu(x),
         }
@@ -122,7 +162,7 @@ pub(super) fn mixer(setting: &Setting) -> Found {
     let down = setting.values(32, 0.125, [l, 64]).autodiff();
     setting.with_gradient(setting.input(30, 1.0, [b, l, d]), |x| {
         let (gate_up, down) = (gate_up.clone(), down.clone());
-        match setting.plain {
+        match setting.expected {
             true => composed::mix_positions(x, gate_up, down),
             false => ops::mix_positions(x, gate_up, down),
         }
@@ -149,7 +189,7 @@ fn cross_entropy(setting: &Setting, kind: LossKind) -> Found {
     let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [b, l]), &setting.device);
     setting.with_gradient(
         setting.input(6, 4.0, [b, l, vocab]),
-        |logits| match setting.plain {
+        |logits| match setting.expected {
             true => composed::token_cross_entropy(kind, logits, labels.clone()),
             false => ops::token_cross_entropy(kind, logits, labels.clone()),
         },
@@ -176,7 +216,7 @@ pub(super) fn adam_atan2(setting: &Setting) -> Found {
             vec![g, Tensor::zeros([d], (&setting.device, DType::F32))],
             0,
         );
-        (p, m, v) = match setting.plain {
+        (p, m, v) = match setting.expected {
             true => composed::adam_atan2_update(p, m, v, g, hyper),
             false => ops::adam_atan2_update(p, m, v, g, hyper),
         };
@@ -192,10 +232,16 @@ pub(super) fn adam_atan2(setting: &Setting) -> Found {
 pub(super) fn sparse_sign_sgd(setting: &Setting) -> Found {
     let Sizes { b, d, .. } = setting.sizes();
     let ids: Vec<i32> = (0..b as i32).map(|slot| slot * slot % 5).collect();
+    let (lr, weight_decay) = (1e-2, 0.1);
+    if setting.expected {
+        let (table, gradient) = (host_values(14, 1.0, [9, d]), host_values(15, 1e-4, [b, d]));
+        let table = host::sign_sgd(&table, &ids, &gradient, lr, weight_decay);
+        return Ok(vec![Quantity::of_host("", table)]);
+    }
     let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [b]), &setting.device);
     let table = setting.values(14, 1.0, [9, d]);
     let gradient = setting.values(15, 1e-4, [b, d]);
-    let table = sign_sgd_rows(table, ids, gradient, 1e-2, 0.1);
+    let table = sign_sgd_rows(table, ids, gradient, lr, weight_decay);
     Ok(vec![setting.read("", Measure::Largest, table)?])
 }
 
@@ -204,6 +250,39 @@ pub(super) fn sparse_sign_sgd(setting: &Setting) -> Found {
 pub(super) fn narrow_q_head(setting: &Setting) -> Found {
     let Sizes { b, l, d, .. } = setting.sizes();
     let std = 1.0 / (d as f64).sqrt();
+    if setting.expected {
+        let up = host_values(17, std, [2 * d, d]);
+        let down = host_values(18, std, [d, 2 * d]);
+        let head = host_values(19, std, [2, d]);
+        let bias = host_values(20, 1.0, [2]).values;
+        let x = host_values(16, 1.0, [b, l, d]);
+        let outer = host::linear(&x, &up);
+        let sum = x.plus(&host::linear(&host::silu(&outer), &down));
+        let first = |rows: &Matrix| Matrix {
+            values: rows.rows().step_by(l).flatten().copied().collect(),
+            ..*rows
+        };
+        let mut q = host::linear(&first(&host::rms_norm(&sum)), &head);
+        for q in q.values.chunks_exact_mut(2) {
+            q.iter_mut().zip(&bias).for_each(|(q, bias)| *q += bias);
+        }
+        return on_host(q, |gradient| {
+            let gradient = host::linear_backward(&head, &gradient);
+            let gradient = host::rms_norm_backward(&first(&sum), &gradient);
+            let inner = host::linear_backward(&down, &gradient);
+            let inner = host::silu_backward(&first(&outer), &inner);
+            let rows = gradient.plus(&host::linear_backward(&up, &inner));
+            // Only the first position of a slot reaches the head.
+            let mut all = vec![0.0; b * l * d];
+            for (slot, row) in all.chunks_exact_mut(l * d).zip(rows.rows()) {
+                slot[..d].copy_from_slice(row);
+            }
+            Matrix {
+                values: all,
+                width: d,
+            }
+        });
+    }
     let up = setting.input(17, std, [2 * d, d]);
     let down = setting.input(18, std, [d, 2 * d]);
     let head = setting.input(19, std, [2, d]);
@@ -225,6 +304,40 @@ pub(super) fn select_and_cat(setting: &Setting) -> Found {
     let Sizes { b, l, d, vocab, .. } = setting.sizes();
     let device: &Device = &setting.device;
     let tokens: Vec<i32> = (0..b * l).map(|cell| (cell * 5 % vocab) as i32).collect();
+    if setting.expected {
+        let table = host_values(21, 1.0, [vocab, d]);
+        let rows = host_values(22, 1.0, [b, d]);
+        let scale = (d as f64).sqrt();
+        let token = |slot: usize, cell: usize| tokens[slot * l + cell] as usize;
+        let mut x = Vec::with_capacity(b * (l + 1) * d);
+        for (slot, row) in rows.rows().enumerate() {
+            x.extend(row.iter().map(|x| x * scale));
+            for cell in 0..l {
+                let at = token(slot, cell) * d;
+                x.extend(table.values[at..at + d].iter().map(|x| x * scale));
+            }
+        }
+        let x = Matrix {
+            values: x,
+            width: d,
+        };
+        return on_host(host::rope(&x, l + 1, 1, 1.0), |gradient| {
+            let gradient = host::rope(&gradient, l + 1, 1, -1.0);
+            let mut sums = vec![0.0; vocab * d];
+            for (index, row) in gradient.rows().enumerate() {
+                let (slot, position) = (index / (l + 1), index % (l + 1));
+                if let Some(cell) = position.checked_sub(1) {
+                    let at = token(slot, cell) * d;
+                    let sums = sums[at..at + d].iter_mut();
+                    sums.zip(row).for_each(|(sum, g)| *sum += g * scale);
+                }
+            }
+            Matrix {
+                values: sums,
+                width: d,
+            }
+        });
+    }
     let tokens = Tensor::<1, Int>::from_data(TensorData::new(tokens, [b * l]), device);
     let rows = setting.values(22, 1.0, [b, d]).cast(setting.dtype());
     let rope = RopeTable::new(l + 1, d, 10_000.0, device);
@@ -244,6 +357,25 @@ pub(super) fn select_and_cat(setting: &Setting) -> Found {
 pub(super) fn chain_of_products(setting: &Setting) -> Found {
     let Sizes { b, l, d, .. } = setting.sizes();
     let std = 1.0 / (d as f64).sqrt();
+    if setting.expected {
+        let weights: Vec<Matrix> = (0..4).map(|i| host_values(24 + i, std, [d, d])).collect();
+        let mut x = host_values(23, 1.0, [b, l, d]);
+        let mut passed = Vec::new();
+        for weight in weights.iter().chain(&weights) {
+            let y = host::linear(&x, weight);
+            let sum = x.plus(&host::silu(&y));
+            x = host::rms_norm(&sum);
+            passed.push((weight, y, sum));
+        }
+        return on_host(x, |mut gradient| {
+            for (weight, y, sum) in passed.into_iter().rev() {
+                gradient = host::rms_norm_backward(&sum, &gradient);
+                let inner = host::silu_backward(&y, &gradient);
+                gradient = gradient.plus(&host::linear_backward(weight, &inner));
+            }
+            gradient
+        });
+    }
     let weights: Vec<Tensor<2>> = (0..4).map(|i| setting.input(24 + i, std, [d, d])).collect();
     setting.with_gradient(setting.input(23, 1.0, [b, l, d]), |mut x| {
         // Twice: first while kernels are being tuned, then with those that were chosen.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 use hrm_act::{Batch, Carry, HaltRule, Puzzle, Reasoner, ReasonerConfig};
-use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, truncated_normal};
+use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, WeightRole, truncated_normal};
 use hrm_data::sudoku::{Generator, SudokuSize};
 use hrm_data::{Augmentation, PuzzleSet};
 use hrm_train::{Preset, TrainConfig, TrainError, Trainer};
@@ -104,7 +104,8 @@ pub(super) fn segment(setting: &Setting) -> Found {
     Ok(found)
 }
 
-/// The second step of each kind of model, when the slots hold states: loss, gradients, halts, and the weights it leaves.
+/// The second step of each kind of model, when the slots hold states: loss, gradients and halts; and how far two steps of the
+/// trainer move the weights.
 pub(super) fn step(setting: &Setting) -> Found {
     let set = setting.set()?;
     let mut found = Vec::new();
@@ -139,6 +140,19 @@ pub(super) fn step(setting: &Setting) -> Found {
         }
         for gradient in model.take_gradients(&mut gradients).into_values() {
             found.push(setting.read("gradients", Measure::Norm, gradient)?);
+        }
+        let mut trainer = Trainer::new(config, set.clone(), &setting.device)?;
+        let start = trainer.state().model.clone();
+        for _ in 0..2 {
+            trainer.step()?;
+        }
+        let (rows, dense): (Vec<_>, Vec<_>) = (start.weights().into_iter())
+            .zip(trainer.state().model.weights())
+            .map(|(start, end)| (start.role, end.value - start.value))
+            .partition(|(role, _)| *role == WeightRole::PuzzleTable);
+        for (name, moved) in [("weights moved", dense), ("puzzle rows moved", rows)] {
+            let moved = moved.into_iter().map(|(_, moved)| moved).collect();
+            found.push(setting.read(name, Measure::Apart, Tensor::cat(moved, 0))?);
         }
     }
     Ok(found)
