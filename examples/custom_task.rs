@@ -15,13 +15,11 @@ fn grids(count: usize, mut seed: u64) -> anyhow::Result<PuzzleSet> {
     let inputs: Vec<u8> = (0..count * SIDE * SIDE).map(|_| digit()).collect();
     let mut labels = inputs.clone();
     labels.chunks_mut(SIDE).for_each(<[u8]>::sort_unstable);
-    let info = SetInfo {
-        task: Task::Other,
-        seq_len: SIDE * SIDE,
-        vocab_size: 9,
-        ..SetInfo::sudoku(SudokuSize::Six) // no puzzle ids, token 0 is the padding, every cell counts
-    };
-    Ok(PuzzleSet::from_examples(info, inputs, labels)?)
+    Ok(PuzzleSet::from_examples(
+        SetInfo::other(SIDE * SIDE, 9),
+        inputs,
+        labels,
+    )?)
 }
 
 fn main() -> anyhow::Result<()> {

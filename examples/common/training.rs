@@ -57,7 +57,7 @@ impl Training {
     pub fn train(&self, trainer: &mut Trainer) -> anyhow::Result<f64> {
         let budget = Duration::try_from_secs_f64(self.minutes * 60.0).context("--minutes")?;
         if let Some(steps) = self.steps {
-            trainer.set_steps(steps);
+            trainer.set_steps(steps)?;
         }
         let start = Instant::now();
         let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {msg}")?;
@@ -76,7 +76,7 @@ impl Training {
             if self.steps.is_none() && step >= 20 {
                 // So many steps fit into the time, by the pace so far.
                 let pace = elapsed.as_secs_f64() / step as f64;
-                trainer.set_steps((budget.as_secs_f64() / pace) as u64);
+                trainer.set_steps(((budget.as_secs_f64() / pace) as u64).max(1))?;
             }
             let report = trainer.step()?;
             if let Some(metrics) = report.metrics {

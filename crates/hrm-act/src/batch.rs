@@ -21,6 +21,9 @@ pub struct Batch {
 
 impl Batch {
     /// Moves a batch of the host to the device.
+    ///
+    /// # Panics
+    /// If its rows are not all of its `seq_len`.
     pub fn from_host(batch: &PuzzleBatch, device: &Device) -> Self {
         let device = &device.clone().without_autodiff();
         let (b, s) = (batch.batch_size(), batch.seq_len);

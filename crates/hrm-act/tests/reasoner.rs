@@ -394,6 +394,65 @@ impl Symmetry for Reversed {
     }
 }
 
+/// Loses a cell on the way back.
+struct Losing;
+
+impl Symmetry for Losing {
+    fn forward(&self, puzzle: &Puzzle, _: Draw) -> Puzzle {
+        puzzle.clone()
+    }
+
+    fn inverse(&self, _: &Puzzle, _: Draw, answer: &[u8]) -> Vec<u8> {
+        answer[1..].to_vec()
+    }
+}
+
+/// Rejects all, and looks at every cell.
+struct Indexing;
+
+impl Verifier for Indexing {
+    fn verify(&self, puzzle: &Puzzle, answer: &[u8]) -> bool {
+        (0..puzzle.inputs.len()).all(|cell| answer[cell] > 200)
+    }
+}
+
+#[test]
+fn an_answer_that_lost_a_cell_is_an_error_and_no_verifier_sees_it() {
+    for halt in [HaltRule::Fixed, HaltRule::Verified] {
+        let attempts = Attempts {
+            views: 2,
+            ..Attempts::default()
+        };
+        let reasoner = Reasoner::new(&model(&configs()[0], 3), config(3, 3, halt))
+            .unwrap()
+            .with_symmetry(Arc::new(Losing))
+            .with_verifier(Arc::new(Indexing))
+            .with_attempts(attempts)
+            .unwrap();
+        let error = reasoner.solve([puzzle(0)]).next().unwrap().unwrap_err();
+        assert!(
+            matches!(error, ReasonError::View { index: 0, .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_part_of_a_configuration_leaves_the_rest_as_it_is_by_default() {
+    let found: ReasonerConfig = serde_json::from_str(r#"{"slots": 8}"#).unwrap();
+    let expected = ReasonerConfig {
+        slots: 8,
+        ..ReasonerConfig::default()
+    };
+    assert_eq!(found, expected);
+    let found: Attempts = serde_json::from_str(r#"{"views": 3}"#).unwrap();
+    assert_eq!(
+        (found.views, found.rollouts),
+        (3, Attempts::default().rollouts)
+    );
+    serde_json::from_str::<Attempts>(r#"{"view": 3}"#).unwrap_err();
+}
+
 #[test]
 fn views_are_mapped_back_and_checkpoints_join_in() {
     let models = [model(&configs()[0], 3), model(&configs()[1], 4)];

@@ -381,11 +381,7 @@ pub(crate) fn source(path: &Path) -> Result<SourceFile> {
                 read => hash.update(&buffer[..read]),
             }
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(hex::encode(hash.finalize()))
     };
     Ok(SourceFile {
         name: path

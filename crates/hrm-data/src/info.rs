@@ -115,6 +115,14 @@ impl SetInfo {
         }
     }
 
+    /// Puzzles of one's own, without puzzle ids, whose cells all count: token 0 fills what is no cell of a puzzle, and may be one.
+    pub fn other(seq_len: usize, vocab_size: usize) -> Self {
+        Self {
+            ignore_label_id: None,
+            ..Self::plain(Task::Other, seq_len, vocab_size)
+        }
+    }
+
     fn plain(task: Task, seq_len: usize, vocab_size: usize) -> Self {
         Self {
             task,

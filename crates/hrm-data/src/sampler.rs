@@ -333,11 +333,8 @@ mod tests {
             }
         }
         assert_eq!(drawn[0], 300);
-        for (id, expected) in [(1, 300), (2, 300), (3, 300), (4, 300), (5, 300)] {
-            assert!(
-                (200..400).contains(&drawn[id]),
-                "{drawn:?}, {expected} each"
-            );
+        for times in &drawn[1..] {
+            assert!((200..400).contains(times), "{drawn:?}, 300 each");
         }
     }
 

@@ -23,6 +23,7 @@ impl Task {
                 Ok(board.tokens())
             }
             Self::Maze { height, width } => {
+                maze::check_sides(height, width)?;
                 let rows: String = match text.contains('\n') {
                     // Editors cut spaces off the ends of lines.
                     true => text.lines().map(|row| format!("{row:<width$}")).collect(),

@@ -737,7 +737,12 @@ impl Tensors<'_> {
         let states = [b, config.model.total_len(), config.model.hidden_size];
         // The run may have computed in another type before.
         let dtype = config.model.compute.float_type().into();
-        let (tokens, ids) = (0..config.model.vocab_size, 0..config.model.num_puzzle_ids);
+        let tokens = 0..config.model.vocab_size;
+        // Without a puzzle table a run takes any.
+        let ids = match config.model.puzzle_embedding {
+            Some(_) => 0..config.model.num_puzzle_ids,
+            None => 0..i32::MAX as usize,
+        };
         // Of a run that thought longer before it was resumed, too.
         let segments = 0..i32::MAX as usize;
         Ok(Carry {
@@ -834,11 +839,7 @@ fn checksum(state: &str, tensors: &BTreeMap<String, impl Part>) -> Result<String
         hash.update(format!("\n{name} {:?} {:?}\n", data.dtype(), data.shape()));
         hash.update(data.bytes()?);
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// The header of a safetensors file, in a fixed order, so that equal states make equal files.
@@ -934,11 +935,11 @@ fn write_parts(
         fill(&mut file)?;
         file.sync_all().map_err(io())
     });
-    if let Err(error) = written {
+    let moved = written.and_then(|()| fs::rename(&temporary, path).map_err(io()));
+    if let Err(error) = moved {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    fs::rename(&temporary, path).map_err(io())?;
     // The rename itself is on the disk once the folder is.
     #[cfg(unix)]
     if let Some(folder) = path.parent()
@@ -1018,6 +1019,23 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    /// Every checkpoint holds one: computed otherwise, none could be read.
+    #[test]
+    fn the_checksum_of_a_state_stays_what_it_is() {
+        let floats = TensorData::new(vec![1.0f32, -2.0], [2, 1]);
+        let small = TensorData::new(vec![0.5f32; 3], [3]).convert_dtype(DType::BF16);
+        let whole = TensorData::new(vec![7i32], [1]);
+        let tensors = BTreeMap::from([
+            ("a".to_owned(), floats),
+            ("b".to_owned(), small),
+            ("c".to_owned(), whole),
+        ]);
+        assert_eq!(
+            checksum("{}", &tensors).unwrap(),
+            "cde1de73b6acc8d57022967b4ae5ebad1cd0d5c2a3cd15adf5f50c5657544c90"
+        );
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::Tensor;
-use hrm_act::{Batch, Correctness};
+use hrm_act::Batch;
 use hrm_core::Hrm;
 use hrm_core::ops::on_pool;
 use hrm_data::PuzzleSet;
 
 use crate::error::TrainError;
-use crate::evaluate::{Evaluation, wilson};
+use crate::evaluate::{AnswerWorth, Evaluation, compared, limited, read_compared};
 use crate::trainer::check_data;
 
 /// Where to look during the pass.
@@ -19,7 +18,7 @@ pub struct CurveConfig {
     pub batch_size: usize,
     /// Numbers of segments after which answers are compared, rising, at least 1; every puzzle thinks as many as the last.
     pub segments: Vec<u32>,
-    /// At most so many puzzles, from the start of the set.
+    /// At most so many examples, of as many original puzzles as can be: see [`PuzzleSet::limited`].
     pub limit: Option<usize>,
 }
 
@@ -60,21 +59,10 @@ pub struct SegmentCurve {
 /// What the answers to one puzzle are worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PuzzleCurve {
-    /// Its place in the set.
+    /// Its place in the set, or in what a limit leaves of it.
     pub index: usize,
     /// What the answer is worth, `[n]`.
     pub answers: Vec<AnswerWorth>,
-}
-
-/// What an answer is worth.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AnswerWorth {
-    /// Whether every cell is right.
-    pub exact: bool,
-    /// Share of right cells, 0..=1.
-    pub cell_accuracy: f32,
-    /// Whether q_halt tells rightly if the answer is exact.
-    pub q_right: bool,
 }
 
 impl SegmentCurve {
@@ -85,23 +73,9 @@ impl SegmentCurve {
         wanted: impl Fn(&PuzzleCurve) -> bool,
     ) -> Option<Evaluation> {
         let segments = *self.segments.get(n)?;
-        let answers = self.puzzles.iter().filter(|puzzle| wanted(puzzle));
-        let answers: Vec<&AnswerWorth> =
-            answers.filter_map(|puzzle| puzzle.answers.get(n)).collect();
-        let puzzles = answers.len() as f64;
-        let share = |sum: f64| if puzzles > 0.0 { sum / puzzles } else { 0.0 };
-        let exact = answers.iter().filter(|answer| answer.exact).count() as f64;
-        let q_right = answers.iter().filter(|answer| answer.q_right).count() as f64;
-        let cells: f64 = answers.iter().map(|a| f64::from(a.cell_accuracy)).sum();
-        Some(Evaluation {
-            puzzles: answers.len() as u64,
-            exact: exact as u64,
-            exact_accuracy: share(exact),
-            exact_interval: wilson(exact, puzzles),
-            cell_accuracy: share(cells),
-            q_halt_accuracy: share(q_right),
-            mean_segments: f64::from(segments),
-        })
+        let puzzles = self.puzzles.iter().filter(|puzzle| wanted(puzzle));
+        let answers = puzzles.filter_map(|puzzle| puzzle.answers.get(n));
+        Some(Evaluation::of(answers.map(|&answer| (answer, segments))))
     }
 }
 
@@ -127,7 +101,7 @@ pub fn segment_curve(
         });
     }
     let model = model.frozen();
-    let limit = config.limit.unwrap_or(usize::MAX);
+    let set = &limited(set, config.limit);
     let points = config.segments.len();
     let mut curve = SegmentCurve {
         segments: config.segments.clone(),
@@ -136,12 +110,8 @@ pub fn segment_curve(
     };
     let mut done = 0;
     // Padding beyond the last puzzle would be computed for nothing.
-    let batch_size = config.batch_size.min(limit.min(set.num_examples()).max(1));
+    let batch_size = config.batch_size.min(set.num_examples().max(1));
     for (rows, real) in set.batches(batch_size) {
-        let real = real.min(limit - done);
-        if real == 0 {
-            break;
-        }
         let start = Instant::now();
         let batch = Batch::from_host(&rows, device);
         let (x, mut state) = on_pool(device, || {
@@ -155,49 +125,25 @@ pub fn segment_curve(
             })
             .collect();
         let mut made = 0;
-        let mut labelled = vec![false; real];
         for (&wanted, elapsed) in config.segments.iter().zip(&mut curve.elapsed) {
             let table;
             (state, table) = on_pool(device, || {
                 for _ in made..wanted {
                     state = model.advance(state.clone(), x.clone());
                 }
-                let output = model.read_out(state.z_h.clone());
-                let correct = Correctness::of(output.logits, batch.labels.clone());
-                let says_right = output
-                    .q_halt
-                    .greater_equal_scalar(0.0)
-                    .equal(correct.exact.clone());
-                let columns = vec![
-                    correct.has_valid.float(),
-                    correct.exact.float(),
-                    correct.cell_accuracy,
-                    says_right.float(),
-                ];
-                (state.clone(), Tensor::cat(columns, 0))
+                let table = compared(&model, state.z_h.clone(), batch.labels.clone());
+                (state.clone(), table)
             });
             made = wanted;
-            let values = table.try_into_vec_as::<f32>().map_err(TrainError::device)?;
+            let answers = read_compared(table, batch_size)?;
             *elapsed += start.elapsed();
-            let at = |column: usize, row: usize| {
-                let value = values.get(column * batch_size + row);
-                value.copied().unwrap_or_default()
-            };
-            for (row, puzzle) in puzzles.iter_mut().enumerate() {
-                if let Some(labelled) = labelled.get_mut(row) {
-                    *labelled = at(0, row) > 0.5;
-                }
-                puzzle.answers.push(AnswerWorth {
-                    exact: at(1, row) > 0.5,
-                    cell_accuracy: at(2, row),
-                    q_right: at(3, row) > 0.5,
-                });
+            for (puzzle, answer) in puzzles.iter_mut().zip(answers) {
+                puzzle.answers.extend(answer);
             }
         }
-        let judged = puzzles.into_iter().zip(labelled);
-        curve
-            .puzzles
-            .extend(judged.filter_map(|(puzzle, labelled)| labelled.then_some(puzzle)));
+        // Those without a label have no answer that is worth anything.
+        puzzles.retain(|puzzle| !puzzle.answers.is_empty());
+        curve.puzzles.append(&mut puzzles);
         done += real;
         progress(done);
     }
@@ -209,8 +155,8 @@ mod tests {
     use super::*;
     use crate::{EvalConfig, Preset, evaluate};
     use burn::tensor::Device;
-    use hrm_data::Augmentation;
     use hrm_data::sudoku::{Generator, SudokuSize};
+    use hrm_data::{Augmentation, SetArrays};
 
     #[test]
     fn doubling_ends_where_it_is_told() {
@@ -225,27 +171,37 @@ mod tests {
         let device = Device::flex();
         let size = SudokuSize::Four;
         let puzzles = Generator::new(size).puzzles(11, 3).unwrap();
-        let set = PuzzleSet::from_sudokus(&puzzles, size, Augmentation::None).unwrap();
+        let single = PuzzleSet::from_sudokus(&puzzles, size, Augmentation::None).unwrap();
+        // Two groups of unequal size: a limit takes from both.
+        let examples = || (0..11).map(|index| single.example(index));
+        let arrays = SetArrays {
+            inputs: examples().flat_map(|e| e.inputs.into_owned()).collect(),
+            labels: examples().flat_map(|e| e.labels.into_owned()).collect(),
+            puzzle_ids: vec![0; 11],
+            puzzle_offsets: (0..=11).collect(),
+            group_offsets: vec![0, 8, 11],
+        };
+        let set = PuzzleSet::from_arrays(single.info().clone(), arrays).unwrap();
         let mut config = Preset::by_name("trm-small").unwrap().config(&set);
         config.model.hidden_size = 16;
         config.model.num_heads = 2;
         let model = Hrm::new(&config.model, 3, &device).unwrap();
         let mut heard = Vec::new();
         let config = CurveConfig {
-            limit: Some(10),
+            limit: Some(6),
             ..CurveConfig::doubling(5, 4)
         };
         let curve = segment_curve(&model, &set, &config, |n| heard.push(n)).unwrap();
         assert_eq!(curve.segments, [1, 2, 4, 5]);
-        assert_eq!(heard, [4, 8, 10]);
+        assert_eq!(heard, [4, 6]);
         assert!(curve.elapsed.is_sorted());
         let indices: Vec<usize> = curve.puzzles.iter().map(|puzzle| puzzle.index).collect();
-        assert_eq!(indices, (0..10).collect::<Vec<_>>());
+        assert_eq!(indices, (0..6).collect::<Vec<_>>());
         for (n, &segments) in curve.segments.iter().enumerate() {
             let config = EvalConfig {
                 batch_size: 4,
                 segments,
-                limit: Some(10),
+                limit: Some(6),
             };
             let alone = evaluate(&model, &set, &config, |_| {}).unwrap();
             let found = curve.evaluation(n, |_| true).unwrap();

@@ -1,12 +1,15 @@
 //! Evaluation as the reference does it: every puzzle thinks a fixed number of segments from the initial states.
 
-use burn::tensor::Tensor;
+use std::borrow::Cow;
+
+use burn::tensor::{Int, Tensor};
 use hrm_act::{Batch, Correctness};
 use hrm_core::Hrm;
 use hrm_core::ops::on_pool;
 use hrm_data::PuzzleSet;
 use serde::{Deserialize, Serialize};
 
+use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::trainer::check_data;
 
@@ -21,6 +24,18 @@ pub struct EvalConfig {
     pub limit: Option<usize>,
 }
 
+impl EvalConfig {
+    /// As a training evaluates: as many segments as it thinks, at most as many examples as it says, and as many at a time as the
+    /// device computes in a step.
+    pub fn of(config: &TrainConfig) -> Self {
+        Self {
+            batch_size: (config.batch_size / config.accumulate.max(1)).max(1),
+            segments: config.act.max_segments,
+            limit: Some(config.eval_puzzles),
+        }
+    }
+}
+
 impl Default for EvalConfig {
     /// 64 puzzles at a time, 16 segments as in the published recipes, all examples.
     fn default() -> Self {
@@ -32,8 +47,19 @@ impl Default for EvalConfig {
     }
 }
 
+/// What an answer is worth by its labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AnswerWorth {
+    /// Whether every cell is right.
+    pub exact: bool,
+    /// Share of right cells, 0..=1.
+    pub cell_accuracy: f64,
+    /// Whether q_halt tells rightly if the answer is exact.
+    pub q_right: bool,
+}
+
 /// What an evaluation found. Where no puzzle could be judged, the shares are 0 here and `null` in JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Written", from = "Written")]
 pub struct Evaluation {
     /// Puzzles with an answer.
@@ -50,6 +76,41 @@ pub struct Evaluation {
     pub q_halt_accuracy: f64,
     /// Mean segments used.
     pub mean_segments: f64,
+}
+
+impl Default for Evaluation {
+    /// Of no puzzle.
+    fn default() -> Self {
+        Self::of([])
+    }
+}
+
+impl Evaluation {
+    /// The figures of some answers together, each with the segments used for it.
+    pub fn of(answers: impl IntoIterator<Item = (AnswerWorth, u32)>) -> Self {
+        let (mut puzzles, mut exact, mut q_right) = (0u64, 0u64, 0u64);
+        let (mut cells, mut segments) = (0.0, 0.0);
+        for (answer, used) in answers {
+            puzzles += 1;
+            exact += u64::from(answer.exact);
+            q_right += u64::from(answer.q_right);
+            cells += answer.cell_accuracy;
+            segments += f64::from(used);
+        }
+        let share = |sum: f64| match puzzles {
+            0 => 0.0,
+            _ => sum / puzzles as f64,
+        };
+        Self {
+            puzzles,
+            exact,
+            exact_accuracy: share(exact as f64),
+            exact_interval: wilson(exact as f64, puzzles as f64),
+            cell_accuracy: share(cells),
+            q_halt_accuracy: share(q_right as f64),
+            mean_segments: share(segments),
+        }
+    }
 }
 
 /// An [`Evaluation`] as it is written: shares of no puzzle are not known.
@@ -114,65 +175,68 @@ pub fn evaluate(
         });
     }
     let model = model.frozen();
-    let limited;
-    let set = match config.limit {
-        None => set,
-        Some(limit) => {
-            limited = set.limited(limit);
-            &limited
-        }
-    };
-    let mut sums = [0.0f64; 4];
+    let set = &limited(set, config.limit);
+    let mut answers = Vec::new();
     let mut done = 0;
     // A few puzzles need no large batch, most of it padding.
     let b = config.batch_size.min(set.num_examples().max(1));
     for (rows, real) in set.batches(b) {
         let batch = Batch::from_host(&rows, device);
-        let output = on_pool(device, || {
+        let table = on_pool(device, || {
             let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
             let mut state = model.initial_state();
             for _ in 0..config.segments {
                 state = model.advance(state, x.clone());
             }
-            model.read_out(state.z_h)
+            compared(&model, state.z_h, batch.labels)
         });
-        let correct = Correctness::of(output.logits, batch.labels);
-        let says_right = output
-            .q_halt
-            .greater_equal_scalar(0.0)
-            .equal(correct.exact.clone());
-        let table = Tensor::cat(
-            vec![
-                correct.has_valid.float(),
-                correct.exact.float(),
-                correct.cell_accuracy,
-                says_right.float(),
-            ],
-            0,
-        );
-        let values = table.try_into_vec_as::<f32>().map_err(TrainError::device)?;
-        for row in 0..real {
-            let at = |column: usize| values.get(column * b + row).copied().map_or(0.0, f64::from);
-            let valid = at(0);
-            sums[0] += valid;
-            for (column, sum) in sums.iter_mut().enumerate().skip(1) {
-                *sum += valid * at(column);
-            }
-        }
+        let judged = read_compared(table, b)?.into_iter().take(real).flatten();
+        answers.extend(judged.map(|answer| (answer, config.segments)));
         done += real;
         progress(done);
     }
-    let [puzzles, exact, cells, q_right] = sums;
-    let share = |sum: f64| if puzzles > 0.0 { sum / puzzles } else { 0.0 };
-    Ok(Evaluation {
-        puzzles: puzzles as u64,
-        exact: exact as u64,
-        exact_accuracy: share(exact),
-        exact_interval: wilson(exact, puzzles),
-        cell_accuracy: share(cells),
-        q_halt_accuracy: share(q_right),
-        mean_segments: f64::from(config.segments),
-    })
+    Ok(Evaluation::of(answers))
+}
+/// At most so many examples of the set.
+pub(crate) fn limited(set: &PuzzleSet, limit: Option<usize>) -> Cow<'_, PuzzleSet> {
+    match limit {
+        None => Cow::Borrowed(set),
+        Some(limit) => Cow::Owned(set.limited(limit)),
+    }
+}
+
+/// The answers read out of states compared with their labels, on the device: 4 columns of B values, for [`read_compared`].
+pub(crate) fn compared(model: &Hrm, z_h: Tensor<3>, labels: Tensor<2, Int>) -> Tensor<1> {
+    let output = model.read_out(z_h);
+    let correct = Correctness::of(output.logits, labels);
+    let says_right = output
+        .q_halt
+        .greater_equal_scalar(0.0)
+        .equal(correct.exact.clone());
+    let columns = vec![
+        correct.has_valid.float(),
+        correct.exact.float(),
+        correct.cell_accuracy,
+        says_right.float(),
+    ];
+    Tensor::cat(columns, 0)
+}
+
+/// What the B answers are worth; nothing of those without a label. This waits for the device.
+pub(crate) fn read_compared(
+    table: Tensor<1>,
+    b: usize,
+) -> Result<Vec<Option<AnswerWorth>>, TrainError> {
+    let values = table.try_into_vec_as::<f32>().map_err(TrainError::device)?;
+    let answer = |row: usize| {
+        let at = |column: usize| values.get(column * b + row).copied().unwrap_or_default();
+        (at(0) > 0.5).then(|| AnswerWorth {
+            exact: at(1) > 0.5,
+            cell_accuracy: f64::from(at(2)),
+            q_right: at(3) > 0.5,
+        })
+    };
+    Ok((0..b).map(answer).collect())
 }
 
 /// The 95% confidence interval of a share, after Wilson: `successes` of `trials`.
@@ -257,10 +321,7 @@ mod tests {
 
     #[test]
     fn shares_of_no_puzzle_are_null() {
-        let nothing = Evaluation {
-            exact_interval: wilson(0.0, 0.0),
-            ..Evaluation::default()
-        };
+        let nothing = Evaluation::default();
         let text = serde_json::to_string(&nothing).unwrap();
         assert_eq!(
             text,

@@ -26,10 +26,10 @@ mod trainer;
 
 pub use checkpoint::{Checkpoint, CheckpointInfo, Snapshot, WeightKind};
 pub use config::TrainConfig;
-pub use curve::{AnswerWorth, CurveConfig, PuzzleCurve, SegmentCurve, doubling, segment_curve};
+pub use curve::{CurveConfig, PuzzleCurve, SegmentCurve, doubling, segment_curve};
 pub use ema::Ema;
 pub use error::TrainError;
-pub use evaluate::{EvalConfig, Evaluation, evaluate, wilson};
+pub use evaluate::{AnswerWorth, EvalConfig, Evaluation, evaluate, wilson};
 pub use freeze::Freeze;
 pub use gradients::{Gradients, PuzzleGradients};
 pub use optimizer::{

@@ -185,7 +185,8 @@ impl Trainer {
     /// Spreads the slots over more devices of this machine from the next step on: data-parallel training. Every device gets
     /// a copy of the weights and of the moments and an equal share of the slots; one sum over all devices a step, by Burn's
     /// collective, makes their updates equal. Checkpoints and draws are those of a run on one device, and any number of
-    /// devices can go on with them. Only CUDA has the collective in Burn 0.22 (through NCCL). On several devices already,
+    /// devices can go on with them. Should a device fail in the midst of a step, while the others wait in the sum for it, the process
+    /// says so on stderr and aborts: there is no way out of that wait. Only CUDA has the collective in Burn 0.22 (through NCCL). On several devices already,
     /// those named here take the place of the others.
     ///
     /// # Errors
@@ -242,8 +243,17 @@ impl Trainer {
     }
 
     /// Changes the number of steps of the whole run; the cosine of the schedule follows it.
-    pub fn set_steps(&mut self, steps: u64) {
-        self.config.steps = steps;
+    ///
+    /// # Errors
+    /// If it is 0; the number then stays what it was.
+    pub fn set_steps(&mut self, steps: u64) -> Result<(), TrainError> {
+        let config = TrainConfig {
+            steps,
+            ..self.config.clone()
+        };
+        config.validate()?;
+        self.config = config;
+        Ok(())
     }
 
     /// The state after the last step.
@@ -304,7 +314,7 @@ impl Trainer {
     }
 
     /// Has `hook` called before every step from now on, with the state as it is and the batch drawn for the step, which it may
-    /// change: to augment it on the device, to look at it. Several hooks are called in the order they came. A hook that
+    /// change: to augment it on the device, to look at it; its sizes must stay. Several hooks are called in the order they came. A hook that
     /// reads a tensor makes the step wait for the device; hooks are no part of a checkpoint.
     pub fn before_step(&mut self, hook: impl FnMut(&TrainState, &mut Batch) + Send + 'static) {
         self.hooks.before.push(Box::new(hook));
@@ -337,6 +347,7 @@ impl Trainer {
         for hook in &mut self.hooks.before {
             hook(state, &mut batch);
         }
+        self.check_batch(&batch)?;
         let others = self.replicas.iter().flat_map(Replicas::devices);
         let others: Vec<Batch> = match self.hooks.before.is_empty() {
             true => others
@@ -346,23 +357,41 @@ impl Trainer {
                 .map(|device| batch.clone().to_device(device))
                 .collect(),
         };
-        let lr = self.step_on_all(batch, others);
-        let step = self.state().step;
-        let mut metrics = None;
-        if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
-            metrics = self.read_window()?;
-        }
-        let report = StepReport {
-            step,
-            epoch: self.sampler.epoch(),
-            lr,
-            metrics,
-        };
+        let report = self.step_on_all(batch, others)?;
         let state = self.state.as_ref().expect(BETWEEN_STEPS);
         for hook in &mut self.hooks.after {
             hook(state, &report);
         }
         Ok(report)
+    }
+
+    /// Refuses a batch of other sizes than the run's; the device would fail in the middle of a step.
+    fn check_batch(&self, batch: &Batch) -> Result<(), TrainError> {
+        let rows = self.config.batch_size;
+        let cells = [rows, self.config.model.seq_len];
+        let check = |field, fine: bool, expected: String, found: String| match fine {
+            true => Ok(()),
+            false => Err(TrainError::DataMismatch {
+                field,
+                expected,
+                found,
+            }),
+        };
+        for (field, found) in [
+            ("inputs", batch.inputs.dims()),
+            ("labels", batch.labels.dims()),
+        ] {
+            let fine = found == cells;
+            check(field, fine, format!("{cells:?}"), format!("{found:?}"))?;
+        }
+        for (field, [found]) in [
+            ("puzzle_ids", batch.puzzle_ids.dims()),
+            ("min_segments", batch.min_segments.dims()),
+        ] {
+            let fine = found == rows;
+            check(field, fine, format!("[{rows}]"), format!("[{found}]"))?;
+        }
+        Ok(())
     }
 
     fn read_window(&mut self) -> Result<Option<Metrics>, TrainError> {
@@ -382,9 +411,14 @@ impl Trainer {
         }
     }
 
-    /// One optimizer step on a batch of the caller's, of as many rows as the run has slots; gives the learning rate used. Waits
-    /// for nothing and calls no hook.
-    pub fn step_on(&mut self, batch: Batch) -> f64 {
+    /// One optimizer step on a batch of the caller's, of as many rows as the run has slots. It calls no hook, and waits for the
+    /// device only where it reports metrics (`log_every`).
+    ///
+    /// # Errors
+    /// [`TrainError::DataMismatch`] if the batch is of other sizes than the run; the run then stays where it was. If the loss of the steps
+    /// reported is no number, or the device fails.
+    pub fn step_on(&mut self, batch: Batch) -> Result<StepReport, TrainError> {
+        self.check_batch(&batch)?;
         let others = self.replicas.iter().flat_map(Replicas::devices);
         let others = others.map(|device| batch.clone().to_device(device));
         let others = others.collect();
@@ -392,7 +426,7 @@ impl Trainer {
     }
 
     /// `others` is the same batch on each of the other devices.
-    fn step_on_all(&mut self, batch: Batch, others: Vec<Batch>) -> f64 {
+    fn step_on_all(&mut self, batch: Batch, others: Vec<Batch>) -> Result<StepReport, TrainError> {
         let state = self.state.take().expect(BETWEEN_STEPS);
         let config = &self.config;
         let (mut state, lr, metrics) = match &mut self.replicas {
@@ -408,8 +442,18 @@ impl Trainer {
             Some(window) => window.plus(metrics),
             None => metrics,
         });
+        let step = state.step;
         self.state = Some(state);
-        lr
+        let mut metrics = None;
+        if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
+            metrics = self.read_window()?;
+        }
+        Ok(StepReport {
+            step,
+            epoch: self.sampler.epoch(),
+            lr,
+            metrics,
+        })
     }
 }
 

@@ -79,7 +79,7 @@ fn parts_merge_into_the_whole(preset: &str) {
     // Some steps first, so that the puzzle table and the q head are not zero and slots are at different segments.
     let mut trainer = Trainer::new(config.clone(), set, &Device::flex()).unwrap();
     rows.into_iter().for_each(|batch| {
-        trainer.step_on(batch);
+        trainer.step_on(batch).unwrap();
     });
     let model: &Hrm = &trainer.state().model;
     let carry: Carry = trainer.state().carry.clone().unwrap();

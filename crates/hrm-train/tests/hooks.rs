@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
+use hrm_act::Batch;
 use hrm_data::sudoku::{Generator, SudokuSize};
 use hrm_data::{Augmentation, PuzzleSet};
-use hrm_train::{Preset, Run, RunFile, TrainConfig, Trainer};
+use hrm_train::{Checkpoint, Preset, Run, RunFile, TrainConfig, Trainer};
 
 /// Two steps, each reported.
 fn short_run() -> (TrainConfig, Arc<PuzzleSet>) {
@@ -62,6 +63,47 @@ fn hooks_are_called_in_their_order_and_may_change_the_batch() {
     assert_eq!(*calls.lock().unwrap(), [step(1), step(2)].concat());
     let blanked = losses(true, &calls);
     assert_ne!(as_drawn[0], blanked[0]);
+}
+
+#[test]
+fn a_batch_of_other_sizes_is_refused_and_nothing_is_lost() {
+    let (config, set) = short_run();
+    let device = Device::flex();
+    let mut trainer = Trainer::new(config.clone(), set.clone(), &device).unwrap();
+    let batch = Batch::from_host(&set.batches(6).next().unwrap().0, &device);
+    let report = trainer.step_on(batch.clone()).unwrap();
+    assert_eq!(report.step, 1);
+    assert!(report.metrics.unwrap().loss() > 0.0);
+    let error = trainer.step_on(batch.rows(0..4)).unwrap_err().to_string();
+    assert!(
+        error.contains("inputs") && error.contains("[6, 16]"),
+        "{error}"
+    );
+    let short = Batch {
+        min_segments: batch.min_segments.clone().narrow(0, 0, 1),
+        ..batch.clone()
+    };
+    let error = trainer.step_on(short).unwrap_err().to_string();
+    assert!(
+        error.contains("min_segments") && error.contains("[6]"),
+        "{error}"
+    );
+    // A hook may not change the sizes either.
+    trainer.before_step(|_, batch| *batch = batch.rows(0..3));
+    let error = trainer.step().unwrap_err().to_string();
+    assert!(error.contains("[3, 16]"), "{error}");
+    assert_eq!(trainer.state().step, 1);
+
+    let error = trainer.set_steps(0).unwrap_err().to_string();
+    assert!(error.contains("steps"), "{error}");
+    assert_eq!(trainer.config().steps, 2);
+    trainer.set_steps(3).unwrap();
+    assert_eq!(trainer.step_on(batch).unwrap().step, 2);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    trainer.save(file.path()).unwrap();
+    let checkpoint = Checkpoint::read(file.path()).unwrap();
+    let trainer = Trainer::resume(checkpoint, set, &device).unwrap();
+    assert_eq!(trainer.state().step, 2);
 }
 
 #[test]

@@ -531,6 +531,10 @@ fn error(found: &Quantity, expected: &Quantity) -> f64 {
             }
         })
     };
+    let share = |is: &dyn Fn(f64, f64) -> bool| {
+        let count = pairs().filter(|&(a, b)| is(a, b)).count();
+        count as f64 / found.values.len().max(1) as f64
+    };
     let over = |difference: f64, size: f64| match size > 0.0 {
         true => difference / size,
         false => difference,
@@ -544,15 +548,11 @@ fn error(found: &Quantity, expected: &Quantity) -> f64 {
             pairs().map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt(),
             pairs().map(|(_, b)| b.powi(2)).sum::<f64>().sqrt(),
         ),
-        Measure::Unequal => {
-            let unequal = pairs().filter(|(a, b)| a != b).count();
-            unequal as f64 / found.values.len().max(1) as f64
-        }
+        Measure::Unequal => share(&|a, b| a != b),
         Measure::Apart => {
             let near = 0.01 * largest(&mut pairs().map(|(_, b)| b.abs()));
-            // Not `>`: a NaN is near nothing.
-            let apart = pairs().filter(|(a, b)| !((a - b).abs() <= near)).count();
-            apart as f64 / found.values.len().max(1) as f64
+            // A NaN is near nothing.
+            1.0 - share(&|a, b| (a - b).abs() <= near)
         }
     }
 }

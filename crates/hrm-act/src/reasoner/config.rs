@@ -61,7 +61,7 @@ impl fmt::Display for HaltRule {
 
 /// How a [`Reasoner`](super::Reasoner) thinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ReasonerConfig {
     /// Puzzles thought about at a time, at least 1.
     pub slots: usize,
@@ -111,7 +111,7 @@ pub enum Choice {
 
 /// Several attempts at each puzzle: every roll-out of every view by every checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Attempts {
     /// Roll-outs, at least 1. The first starts from the model's initial states, each other from noisy ones.
     pub rollouts: u32,

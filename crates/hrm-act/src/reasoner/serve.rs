@@ -81,6 +81,9 @@ impl Reasoner {
     /// # Errors
     /// If the options lack a verifier or a symmetry, or the device fails. Requests taken in by then get the same error as
     /// their answer; those still in the channel are dropped with it.
+    ///
+    /// # Panics
+    /// If a verifier, a symmetry or a reply does: it runs on this thread, and requests taken in are dropped without an answer.
     pub fn serve(&self, requests: &Receiver<Request>) -> Result<(), ReasonError> {
         self.check_options()?;
         let mut thinking: Thinking<'_, Box<dyn Reply>> = Thinking::new(self);

@@ -88,7 +88,7 @@ impl MazeSymmetry {
     }
 
     fn apply(self, symmetry: Dihedral, tokens: &[u8]) -> Vec<u8> {
-        if tokens.len() == self.height * self.width {
+        if self.height.checked_mul(self.width) == Some(tokens.len()) {
             symmetry.apply(tokens, self.height, self.width)
         } else {
             tokens.to_vec()

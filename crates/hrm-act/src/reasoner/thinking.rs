@@ -57,7 +57,7 @@ impl<'a, T> Thinking<'a, T> {
     pub fn wants_more(&self) -> bool {
         let mut lanes = self.lanes.iter().zip(&self.waiting);
         let hungry = lanes.any(|(lane, waiting)| waiting.len() < lane.free());
-        let limit = BACKLOG * self.reasoner.config.slots;
+        let limit = BACKLOG.saturating_mul(self.reasoner.config.slots);
         hungry && self.waiting.iter().all(|waiting| waiting.len() <= limit)
     }
 
@@ -262,8 +262,10 @@ impl<'a, T> Thinking<'a, T> {
                     .map_back(slot.number, pending.index, &pending.puzzle, &reading.tokens)
             };
             let accepted = || {
-                let verifier = self.reasoner.verifier.as_deref();
-                verifier.is_some_and(|verifier| verifier.verify(&pending.puzzle, &back()))
+                let (verifier, tokens) = (self.reasoner.verifier.as_deref(), back());
+                // One of another length is an error when the row stops.
+                let whole = tokens.len() == reading.tokens.len();
+                verifier.is_some_and(|verifier| whole && verifier.verify(&pending.puzzle, &tokens))
             };
             let halts = match pending.halt {
                 HaltRule::Fixed => false,
@@ -300,7 +302,8 @@ impl<'a, T> Thinking<'a, T> {
             found: tokens.len(),
         });
         let verifier = reasoner.verifier.as_deref();
-        let verified = verifier.map(|verifier| verifier.verify(puzzle, &tokens));
+        let judge = verifier.filter(|_| error.is_none());
+        let verified = judge.map(|verifier| verifier.verify(puzzle, &tokens));
         pending.outcomes.push(Outcome {
             trace: slot.trace.iter().map(|tokens| back(tokens)).collect(),
             trace_q_halt: slot.trace_q_halt,

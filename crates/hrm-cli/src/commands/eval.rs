@@ -15,7 +15,7 @@ use hrm::act::reasoner::Summary;
 use hrm::data::IGNORED;
 use hrm::device;
 use hrm::prelude::*;
-use hrm::train::{check_data, wilson};
+use hrm::train::{AnswerWorth, check_data};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -118,11 +118,7 @@ impl Verdicts {
 struct Judged {
     /// Place in the set.
     index: usize,
-    exact: bool,
-    /// Share of right cells.
-    cells: f64,
-    /// Whether q_halt tells rightly if the answer is exact.
-    q_right: bool,
+    worth: AnswerWorth,
     /// Segments of all attempts.
     segments: u32,
     verdict: Verdict,
@@ -290,9 +286,11 @@ fn judge(
         let exact = right == valid;
         judged.push(Judged {
             index: answer.index,
-            exact,
-            cells: right as f64 / valid as f64,
-            q_right: (answer.q_halt >= 0.0) == exact,
+            worth: AnswerWorth {
+                exact,
+                cell_accuracy: right as f64 / valid as f64,
+                q_right: (answer.q_halt >= 0.0) == exact,
+            },
             segments: answer.total_segments,
             verdict: answer.verdict(min_confidence),
         });
@@ -303,30 +301,11 @@ fn judge(
 /// The figures of some puzzles together.
 fn summed<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> (Evaluation, Summary) {
     let mut summary = Summary::default();
-    let (mut exact, mut q_right) = (0u64, 0u64);
-    let (mut cells, mut segments) = (0.0, 0.0);
-    for puzzle in judged {
-        exact += u64::from(puzzle.exact);
-        q_right += u64::from(puzzle.q_right);
-        cells += puzzle.cells;
-        segments += f64::from(puzzle.segments);
-        summary.add(puzzle.verdict, puzzle.exact);
-    }
-    let puzzles = summary.puzzles();
-    let share = |sum: f64| match puzzles {
-        0 => 0.0,
-        _ => sum / puzzles as f64,
-    };
-    let found = Evaluation {
-        puzzles,
-        exact,
-        exact_accuracy: share(exact as f64),
-        exact_interval: wilson(exact as f64, puzzles as f64),
-        cell_accuracy: share(cells),
-        q_halt_accuracy: share(q_right as f64),
-        mean_segments: share(segments),
-    };
-    (found, summary)
+    let answers = judged.into_iter().map(|puzzle| {
+        summary.add(puzzle.verdict, puzzle.worth.exact);
+        (puzzle.worth, puzzle.segments)
+    });
+    (Evaluation::of(answers), summary)
 }
 
 fn describe(line: &Line<'_>, asked: usize) -> String {

@@ -27,7 +27,7 @@ fn question_hash(task: &ArcTask) -> String {
 fn hash_pairs(pairs: impl Iterator<Item = String>) -> String {
     let mut pairs: Vec<String> = pairs.collect();
     pairs.sort_unstable();
-    hex(&Sha256::digest(pairs.join("|")))
+    hex::encode(Sha256::digest(pairs.join("|")))
 }
 
 fn pair_hash(pair: &Pair) -> String {
@@ -39,16 +39,7 @@ fn grid_hash(grid: &Grid) -> String {
     let mut hash = Sha256::new();
     hash.update([grid.height() as u8, grid.width() as u8]);
     hash.update(grid.cells());
-    hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(hash.finalize())
 }
 
 /// Tells whether an augmentation gives a puzzle that was there before.
@@ -313,7 +304,7 @@ fn canonical_hash(task: &ArcTask) -> String {
                 hash.update(cells);
             }
         }
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     };
     let hashes = Dihedral::ALL.into_iter().map(with_symmetry);
     hashes.min().unwrap_or_default()

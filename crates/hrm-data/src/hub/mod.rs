@@ -315,11 +315,7 @@ fn checksum(mut digest: impl Digest, path: &Path) -> io::Result<String> {
         }
         digest.update(buffer.get(..count).unwrap_or_default());
     }
-    Ok(digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex::encode(digest.finalize()))
 }
 
 fn hub_error(what: &str, err: &ApiError) -> DataError {

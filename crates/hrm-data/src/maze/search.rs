@@ -11,7 +11,7 @@ pub struct Search {
     stride: usize,
     blocked: Vec<bool>,
     /// Cells on the way from the start, both ends counted; 0 = not reached.
-    length: Vec<u16>,
+    length: Vec<u32>,
     parent: Vec<u32>,
     queue: Vec<u32>,
 }
@@ -77,14 +77,14 @@ impl Search {
 
     /// Cells on the shortest path from the last start to `cell`, both counted; 0 = not reached.
     pub(super) fn length_to(&self, cell: usize) -> usize {
-        usize::from(self.length[self.framed(cell)])
+        self.length[self.framed(cell)] as usize
     }
 
     /// The cells reached by the last search with their lengths, farthest first.
     pub(super) fn reached_from_farthest(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.queue.iter().rev().map(|&framed| {
             let framed = framed as usize;
-            (self.cell(framed), usize::from(self.length[framed]))
+            (self.cell(framed), self.length[framed] as usize)
         })
     }
 

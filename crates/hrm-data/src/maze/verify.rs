@@ -80,6 +80,8 @@ pub enum Flaw {
     Branches,
 }
 
+impl std::error::Error for Flaw {}
+
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -42,6 +42,8 @@ pub enum Breach {
     },
 }
 
+impl std::error::Error for Breach {}
+
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place =

@@ -246,9 +246,9 @@ fn compare(key: &str, from: &Value, to: &Value, found: &mut Vec<Difference>) {
     }
 }
 
-fn list(differences: Vec<&Difference>) -> String {
+pub(super) fn list<'a>(differences: impl IntoIterator<Item = &'a Difference>) -> String {
     let lines: Vec<String> = differences
-        .iter()
+        .into_iter()
         .map(|Difference { key, from, to }| format!("`{key}` is {from}, wanted {to}"))
         .collect();
     lines.join("; ")

@@ -108,6 +108,19 @@ pub struct Run {
     spoiling: f64,
 }
 
+/// A run whose file says another configuration than its checkpoints could not be resumed.
+fn check_config(file: &RunFile, trainer: &Trainer) -> Result<(), TrainError> {
+    let found = differences(trainer.config(), &file.config);
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(TrainError::Field {
+            field: "config",
+            expected: "that of the trainer",
+            found: file::list(&found),
+        }),
+    }
+}
+
 impl Run {
     /// Starts a run in a new or empty folder.
     ///
@@ -129,13 +142,14 @@ impl Run {
     /// first checkpoint is written at once: whatever befalls the run, there is one to go on from.
     ///
     /// # Errors
-    /// If the folder holds a run or checkpoints already, or can't be written.
+    /// If the folder holds a run or checkpoints already, or can't be written, or the configuration of `file` is not the trainer's.
     pub fn start(
         dir: impl AsRef<Path>,
         file: &RunFile,
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
+        check_config(file, &trainer)?;
         let lock = prepare(dir)?;
         Self::start_in(dir, lock, file, trainer).inspect_err(|_| unmake(dir))
     }
@@ -144,13 +158,15 @@ impl Run {
     /// first, and those that no run has written stay. No other process gets at the folder in between.
     ///
     /// # Errors
-    /// As [`Run::check_start_over`]; if another process trains in the folder, or the disk fails.
+    /// As [`Run::check_start_over`]; if the configuration of `file` is not the trainer's, another process trains in the folder, or
+    /// the disk fails.
     pub fn start_over(
         dir: impl AsRef<Path>,
         file: &RunFile,
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
+        check_config(file, &trainer)?;
         Self::start_in(dir, prepare_over(dir)?, file, trainer)
     }
 
@@ -530,13 +546,7 @@ impl Run {
         let Some(set) = &self.held_out else {
             return Ok(None);
         };
-        let config = self.trainer.config();
-        let eval = EvalConfig {
-            // What the device holds is a part.
-            batch_size: (config.batch_size / config.accumulate).max(1),
-            segments: config.act.max_segments,
-            limit: Some(config.eval_puzzles),
-        };
+        let eval = EvalConfig::of(self.trainer.config());
         let model = self.trainer.eval_model();
         evaluate(&model, set, &eval, |_| {}).map(Some)
     }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_data::{Augmentation, SetInfo};
+use hrm_data::{Augmentation, SetArrays, SetInfo};
 
 use super::*;
 use crate::config::TrainConfig;
@@ -890,4 +890,55 @@ fn puzzle_ids_are_nothing_to_a_model_without_a_table() {
     assert!(error.contains("num_puzzle_ids"), "{error}");
     config.puzzle_embedding = None;
     check_data(&config, &set).unwrap();
+
+    // Such a run can be saved and goes on.
+    let info = SetInfo {
+        num_puzzle_ids: 9,
+        ..puzzles(1).info().clone()
+    };
+    let arrays = SetArrays {
+        inputs: vec![2; 32],
+        labels: vec![2; 32],
+        puzzle_ids: vec![7, 8],
+        puzzle_offsets: vec![0, 1, 2],
+        group_offsets: vec![0, 1, 2],
+    };
+    let set = Arc::new(PuzzleSet::from_arrays(info, arrays).unwrap());
+    let mut file = run_file();
+    file.config.model = config;
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::create(dir.path(), &file, set.clone(), &Device::flex()).unwrap();
+    let mut steps = 6;
+    run.train(|_| {
+        steps -= 1;
+        steps > 0
+    })
+    .unwrap();
+    drop(run);
+    let run = Run::resume(dir.path(), set, None, &Device::flex()).unwrap();
+    assert_eq!(run.trainer().state().step, 6);
+}
+
+#[test]
+fn a_run_is_not_started_under_another_configuration_than_its_trainers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, file) = (Device::flex(), run_file());
+    drop(start(dir.path(), &file, None));
+    let before = files(dir.path());
+    let mut other = file.clone();
+    other.config.optimizer.lr = 0.5;
+    let trainer = || Trainer::new(other.config.clone(), puzzles(1), &device).unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    for error in [
+        Run::start(&elsewhere, &file, trainer()).unwrap_err(),
+        Run::start_over(dir.path(), &file, trainer()).unwrap_err(),
+    ] {
+        let error = error.to_string();
+        assert!(
+            error.contains("that of the trainer, found `optimizer.lr` is 0.5"),
+            "{error}"
+        );
+    }
+    assert!(!elsewhere.exists());
+    assert_eq!(files(dir.path()), before);
 }

@@ -259,7 +259,8 @@ impl Work {
     pub(super) fn call(&mut self) -> Result<(), String> {
         match &mut self.kind {
             Kind::Train { trainer, batch } => {
-                trainer.step_on(batch.clone());
+                let report = trainer.step_on(batch.clone());
+                report.map_err(|error| error.to_string())?;
             }
             Kind::Segment {
                 model,

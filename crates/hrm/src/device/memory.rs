@@ -195,7 +195,8 @@ struct Share<'a> {
 impl Share<'_> {
     /// Bytes that a device needs for a batch of so many slots, of which it computes its share in so many parts.
     fn bytes(&self, batch: usize, accumulate: usize) -> u64 {
-        let parts = self.devices * accumulate;
+        let accumulate = accumulate.max(1);
+        let parts = self.devices.saturating_mul(accumulate);
         let at_a_time = batch.div_ceil(parts);
         let config = TrainConfig {
             batch_size: at_a_time * accumulate,
@@ -275,7 +276,7 @@ impl Share<'_> {
 }
 
 /// Refuses a training whose number type the device lacks, or that needs more memory than it has. It is one of `devices` that
-/// share the batch; each computes its share in `accumulate` parts.
+/// share the batch; each computes its share in `accumulate` parts. The configuration is one that [`TrainConfig::validate`] accepts.
 ///
 /// # Errors
 /// [`DeviceError::Compute`] or [`DeviceError::TooLittleMemory`], each with the remedy.

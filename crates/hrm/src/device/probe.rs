@@ -1,5 +1,6 @@
 //! What a device can compute in: tried by a tiny computation in each number type, compared with the host's result.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -271,7 +272,8 @@ pub(super) fn tried<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// Runs what a backend computes. A backend that can't panics, on its own thread or on the caller's; what the first panic said is
 /// the error. Panics are printed as ever.
 ///
-/// One caller at a time: within it, and while it runs, another one and what looks for devices wait.
+/// It listens by the panic hook of the process, which is as before when it returns: a hook that is set meanwhile is lost. One caller
+/// at a time: another thread's call, and what looks for devices, waits; a call within `work` hears the panics of its own thread only.
 ///
 /// # Errors
 /// If `work` panics.
@@ -287,6 +289,19 @@ fn listened<T>(
 ) -> Result<T, String> {
     // The hook is the process's: one caller at a time swaps it.
     static ONE: Mutex<()> = Mutex::new(());
+    thread_local! {
+        static LISTENS: Cell<bool> = const { Cell::new(false) };
+    }
+    if LISTENS.replace(true) {
+        // Called within the work of another call, which holds the hook.
+        return catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            one_line(
+                text.or(payload.downcast_ref::<&str>().copied())
+                    .unwrap_or("a panic"),
+            )
+        });
+    }
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let said = Arc::new(Mutex::new(String::new()));
     // Behind a lock only to be had back.
@@ -310,11 +325,13 @@ fn listened<T>(
     if let Some(hook) = hook {
         set_hook(hook);
     }
-    result.map_err(|_| {
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        // One line: reasons stand in tables.
-        said.split_whitespace().collect::<Vec<_>>().join(" ")
-    })
+    LISTENS.set(false);
+    result.map_err(|_| one_line(&said.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Reasons stand in tables.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -368,6 +385,8 @@ mod tests {
         );
         let said = tried(|| -> u8 { panic!("no library\nof {}", "that name") });
         assert_eq!(said, Err("no library of that name".to_owned()));
+        let said = tried(|| (tried(|| -> u8 { panic!("within {}", 1) }), tried(|| 2)));
+        assert_eq!(said, Ok((Err("within 1".to_owned()), Ok(2))));
         // A backend's thread panics first, and then whoever waits for it.
         let said = tried(|| {
             let thread = std::thread::spawn(|| panic!("no compiler"));
