@@ -6,6 +6,33 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
+/// A path in an object: JSON is UTF-8, which a path need not be.
+pub(crate) fn lossy<S: serde::Serializer>(
+    path: impl AsRef<std::path::Path>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.as_ref().display())
+}
+
+/// Several of them.
+pub(crate) fn lossy_each<S: serde::Serializer>(
+    paths: impl AsRef<[std::path::PathBuf]>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_seq(paths.as_ref().iter().map(|path| path.display().to_string()))
+}
+
+/// One, or none.
+pub(crate) fn lossy_if_any<P: AsRef<std::path::Path>, S: serde::Serializer>(
+    path: &Option<P>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let text = path
+        .as_ref()
+        .map(|path| path.as_ref().display().to_string());
+    text.serialize(to)
+}
+
 /// Where a command reports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Console {

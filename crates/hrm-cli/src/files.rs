@@ -95,6 +95,12 @@ pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
         );
     }
     check_free(path, force)?;
+    if path.is_symlink() && !path.exists() {
+        bail!(
+            "{} is a link to what is not there; expected the name of a folder",
+            path.display()
+        );
+    }
     if path.is_file() {
         bail!(
             "{} is a file; expected the name of a folder",
@@ -121,7 +127,7 @@ pub(crate) fn check_folder(path: &Path, force: bool, mark: &str) -> Result<()> {
 pub(crate) fn check_over_run(path: &Path) -> Result<()> {
     match Run::check_start_over(path) {
         Ok(()) => Ok(()),
-        Err(error @ TrainError::RunInUse { .. }) => Err(error.into()),
+        Err(error @ (TrainError::RunInUse { .. } | TrainError::Io { .. })) => Err(error.into()),
         Err(error) => {
             let why = "--force writes only over a run; choose another name";
             Err(anyhow::Error::new(error).context(why))
@@ -299,8 +305,9 @@ fn left(path: &Path, what: &str) -> io::Result<Vec<PathBuf>> {
 
 /// What no command has written moves from an old folder to the new one.
 fn keep_others(old: &Path, new: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(old) else {
-        return Ok(());
+    let entries = match fs::read_dir(old) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot read {}", old.display()))?,
     };
     for entry in entries {
         let from = entry?.path();

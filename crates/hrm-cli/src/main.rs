@@ -10,6 +10,8 @@ mod console;
 mod dashboard;
 mod files;
 mod grid;
+#[cfg(unix)]
+mod hangup;
 #[cfg(feature = "draw")]
 mod pictures;
 mod puzzles;

@@ -50,12 +50,7 @@ pub(crate) fn read(source: impl BufRead, task: Task, seq_len: usize) -> io::Resu
         }]);
     }
     Ok(match column {
-        Some(column) => lines
-            .into_iter()
-            .skip(1)
-            .filter(|line| line.text.as_deref() != Some(""))
-            .map(|line| from_csv(line, column, task, seq_len))
-            .collect(),
+        Some(column) => from_csv(&lines, column, task, seq_len),
         None => from_lines(lines, task, seq_len),
     })
 }
@@ -65,21 +60,52 @@ pub(crate) fn parse(text: &str, task: Task, seq_len: usize) -> Result<Vec<u8>, S
     task.parse(text, seq_len).map_err(|error| error.to_string())
 }
 
-fn from_csv(line: Line, column: usize, task: Task, seq_len: usize) -> Asked {
-    let tokens = match line.text {
-        None => Err(too_long()),
-        Some(text) => match fields(&text).get(column) {
-            Some(question) => parse(question, task, seq_len),
-            None => Err(format!(
+/// The records below a header; a quoted field may hold line ends.
+fn from_csv(lines: &[Line], column: usize, task: Task, seq_len: usize) -> Vec<Asked> {
+    let (mut text, mut begins) = (String::new(), Vec::new());
+    for line in lines {
+        begins.push(text.len());
+        // A line that is too long is a record, and no empty one, which would be passed over.
+        text += line.text.as_deref().unwrap_or(" ");
+        text.push('\n');
+    }
+    let mut reader = csv_reader(&text);
+    let mut record = csv::StringRecord::new();
+    let mut puzzles = Vec::new();
+    while let Ok(true) = reader.read_record(&mut record) {
+        let begin = record.position().map_or(0, csv::Position::byte) as usize;
+        // `csv` counts the empty lines before a record to it.
+        let rest = text.get(begin..).unwrap_or_default();
+        let begin = begin + rest.len() - rest.trim_start_matches(['\r', '\n']).len();
+        let place = begins.partition_point(|&first| first <= begin);
+        // Past the header.
+        let Some(line) = place.checked_sub(1).filter(|&at| at > 0) else {
+            continue;
+        };
+        let Some(line) = lines.get(line) else {
+            continue;
+        };
+        let tokens = match (&line.text, record.get(column)) {
+            (None, _) => Err(too_long()),
+            (_, Some(question)) => parse(question, task, seq_len),
+            (_, None) => Err(format!(
                 "expected a field `question` in column {}, found none",
                 column + 1
             )),
-        },
-    };
-    Asked {
-        line: line.number,
-        tokens,
+        };
+        puzzles.push(Asked {
+            line: line.number,
+            tokens,
+        });
     }
+    puzzles
+}
+
+fn csv_reader(text: &str) -> csv::Reader<&[u8]> {
+    csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text.as_bytes())
 }
 
 fn from_lines(lines: Vec<Line>, task: Task, seq_len: usize) -> Vec<Asked> {
@@ -162,12 +188,8 @@ fn from_lines(lines: Vec<Line>, task: Task, seq_len: usize) -> Vec<Asked> {
 
 /// The fields of a CSV line.
 fn fields(line: &str) -> Vec<String> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(line.as_bytes());
     let mut record = csv::StringRecord::new();
-    match reader.read_record(&mut record) {
+    match csv_reader(line).read_record(&mut record) {
         Ok(true) => record.iter().map(str::to_owned).collect(),
         _ => Vec::new(),
     }
@@ -253,6 +275,17 @@ mod tests {
         assert_eq!(all(grid, FOUR, 16), [wanted(1)]);
         let csv = format!("source,question,answer,rating\n\"a,b\",{puzzle},x,3\n");
         assert_eq!(all(&csv, FOUR, 16), [wanted(2)]);
+        // Quoted fields with line ends and quotes, and an empty line between.
+        let csv = format!(
+            "source,question,answer\r\n\"a\nb \"\"c\"\", d\",{puzzle},x\r\n\r\ne,\"1...\n..3.\n....\n...2\",{puzzle}\r\n"
+        );
+        assert_eq!(all(&csv, FOUR, 16), [wanted(2), wanted(5)]);
+        let long = "x".repeat(MAX_LINE);
+        let found = all(&format!("question,a\n{long}x,y\nz\n{puzzle},y\n"), FOUR, 16);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(matches!(&found[0], (2, Err(why)) if why.contains("1048576 bytes")));
+        assert_eq!(found[1].0, 3);
+        assert_eq!(found[2], wanted(4));
     }
 
     #[test]

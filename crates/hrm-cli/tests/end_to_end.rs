@@ -259,6 +259,41 @@ fn planned(workshop: &Workshop, out: &str, more: &str) -> (u64, String) {
     (config["config"]["steps"].as_u64().unwrap(), stderr)
 }
 
+/// `nohup` has the end of the terminal ignored: the training goes on.
+#[cfg(unix)]
+#[test]
+fn a_training_under_nohup_outlives_its_terminal() {
+    let workshop = Workshop::with_data();
+    let hang_up = |ignored: bool, out: &str| {
+        let program = command(workshop.dir());
+        let trap = if ignored { "trap '' HUP; " } else { "" };
+        let line = format!(
+            "{trap}exec \"$0\" train --preset trm-small --data data --out {out} --json {} --steps 300 --set log_every=1",
+            program::TINY
+        );
+        let mut child = std::process::Command::new("sh")
+            .current_dir(workshop.dir())
+            .args(["-c", &line])
+            .arg(program.get_program())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        let killed = std::process::Command::new("kill")
+            .args(["-HUP", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        let last: Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
+        assert_eq!(last["type"], "trained");
+        (child.wait().unwrap().code(), last["finished"] == true)
+    };
+    assert_eq!(hang_up(true, "kept"), (Some(0), true));
+    assert_eq!(hang_up(false, "ended"), (Some(1), false));
+}
+
 #[cfg(unix)]
 #[test]
 fn the_epochs_of_a_recipe_are_those_of_the_batch_and_the_data_at_hand() {
@@ -446,7 +481,21 @@ fn a_training_that_diverges_goes_back_and_at_last_gives_up() {
     let wild = "--set optimizer.lr=1e30 --set schedule.warmup_steps=0 --set guard.retries=1";
     let ran = workshop.train("run", &format!("{wild} --json"));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(kinds(&ran.objects()).contains(&"fault"), "{}", ran.stdout);
+    let objects = ran.objects();
+    let faults: Vec<&Value> = (objects.iter())
+        .filter(|object| object["type"] == "fault")
+        .collect();
+    assert_eq!(faults.len(), 2, "{}", ran.stdout);
+    assert_eq!(faults[0]["remedy"], "lower_rate");
+    assert!(faults[1]["remedy"].is_null(), "{}", ran.stdout);
+    let last = objects.last().unwrap();
+    assert_eq!(last["type"], "trained");
+    assert_eq!(last["finished"], false);
+    assert!(
+        workshop
+            .path(last["checkpoint"].as_str().unwrap())
+            .is_file()
+    );
     assert!(
         ran.stderr
             .contains("back to step 0, learning rates are 0.5 of the plan")

@@ -5,7 +5,7 @@ mod plot;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args as Arguments, ValueEnum};
 use hrm::act::analysis::{
     Network, Recording, Trajectory, attention_map, forward_residuals, participation_ratio, record,
@@ -107,6 +107,7 @@ impl Which {
 /// `analysis.json`.
 #[derive(Serialize)]
 struct Analysis<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     checkpoint: &'a Path,
     step: u64,
     data: &'a str,
@@ -155,6 +156,7 @@ struct AttentionMap {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "analysis")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     out: &'a Path,
     puzzles: usize,
     segments: u32,
@@ -232,7 +234,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let mut files = Vec::new();
     write_folder(&args.out, args.force, ANALYSIS, |dir| {
         let text = serde_json::to_vec(&analysis)?;
-        std::fs::write(dir.join(ANALYSIS), text)?;
+        let file = dir.join(ANALYSIS);
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         files.push(ANALYSIS.to_owned());
         #[cfg(feature = "draw")]
         if let Some(first) = puzzles.first() {

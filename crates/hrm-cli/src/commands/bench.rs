@@ -95,6 +95,7 @@ struct RowLine<'a> {
 struct RatioLine<'a> {
     device: &'a str,
     /// The file compared with.
+    #[serde(serialize_with = "crate::console::lossy")]
     with: &'a Path,
     #[serde(flatten)]
     compared: &'a Compared,

@@ -81,6 +81,7 @@ const FUSION_VARIABLE: &str = "BURN_FUSION_MAX_EXPLORATIONS";
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "conformance")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     trace: &'a Path,
     passed: bool,
     tolerances: Tolerances,

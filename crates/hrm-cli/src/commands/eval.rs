@@ -66,8 +66,10 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "evaluation")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     checkpoint: &'a Path,
     step: u64,
+    #[serde(serialize_with = "crate::console::lossy")]
     data: &'a Path,
     split: &'a str,
     seconds: f64,

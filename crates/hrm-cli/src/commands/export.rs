@@ -1,6 +1,7 @@
 //! `hrm export`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -8,6 +9,7 @@ use clap::Args as Arguments;
 use hrm::core::store::export_to;
 use hrm::device;
 use hrm::prelude::*;
+use hrm::train::TrainError;
 use serde::Serialize;
 
 use crate::Outcome;
@@ -46,8 +48,10 @@ pub(super) const TRAINING_KEY: &str = "hrm_training";
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "exported")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     checkpoint: &'a Path,
     step: u64,
+    #[serde(serialize_with = "crate::console::lossy")]
     file: &'a Path,
     parameters: usize,
 }
@@ -91,7 +95,7 @@ fn about(loaded: &Loaded) -> Result<BTreeMap<String, String>> {
     if info.task != Task::Other {
         about.insert(TASK_KEY.to_owned(), serde_json::to_string(&info.task)?);
     }
-    if let Some(preset) = preset(path, info.config.model.sizes()) {
+    if let Some(preset) = preset(path, info.config.model.sizes())? {
         about.insert(PRESET_KEY.to_owned(), preset);
     }
     Ok(about)
@@ -99,9 +103,16 @@ fn about(loaded: &Loaded) -> Result<BTreeMap<String, String>> {
 
 /// The preset of the run that a checkpoint lies in: in its folder `checkpoints`, or beside its `config.json`. A checkpoint
 /// that lies elsewhere doesn't say it.
-fn preset(checkpoint: &Path, sizes: Sizes) -> Option<String> {
-    let path = std::path::absolute(checkpoint).ok()?;
-    let mut folders = path.ancestors().skip(1).take(2);
-    let file = folders.find_map(|dir| RunFile::read(dir).ok())?;
-    file.preset.filter(|_| file.config.model.sizes() == sizes)
+fn preset(checkpoint: &Path, sizes: Sizes) -> Result<Option<String>> {
+    let path = std::path::absolute(checkpoint)?;
+    for dir in path.ancestors().skip(1).take(2) {
+        match RunFile::read(dir) {
+            Ok(file) => return Ok(file.preset.filter(|_| file.config.model.sizes() == sizes)),
+            Err(TrainError::Io { source, .. }) if source.kind() == ErrorKind::InvalidData => {}
+            Err(error @ TrainError::Io { .. }) => return Err(error.into()),
+            // No run, or the `config.json` of something else.
+            Err(_) => {}
+        }
+    }
+    Ok(None)
 }

@@ -118,8 +118,11 @@ impl FromStr for TableChange {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "imported")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     file: &'a Path,
+    #[serde(serialize_with = "crate::console::lossy")]
     run: &'a Path,
+    #[serde(serialize_with = "crate::console::lossy")]
     checkpoint: PathBuf,
     // None for a training of an export whose run names no recipe.
     preset: Option<&'a str>,

@@ -51,7 +51,9 @@ pub(crate) struct UnpackArgs {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "packed")]
 struct Packed<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     run: &'a Path,
+    #[serde(serialize_with = "crate::console::lossy_each")]
     parts: Vec<PathBuf>,
     bytes: u64,
 }
@@ -59,7 +61,9 @@ struct Packed<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "unpacked")]
 struct Unpacked<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     run: &'a Path,
+    #[serde(serialize_with = "crate::console::lossy")]
     checkpoint: PathBuf,
 }
 

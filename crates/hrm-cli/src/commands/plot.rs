@@ -43,7 +43,9 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "plot")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     out: &'a Path,
+    #[serde(serialize_with = "crate::console::lossy_each")]
     runs: &'a [PathBuf],
     /// Reports drawn, by run.
     reports: Vec<usize>,

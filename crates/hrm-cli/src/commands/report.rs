@@ -36,6 +36,7 @@ pub(crate) struct Args {
 /// What a run has come to.
 #[derive(Clone, Debug, Serialize)]
 struct Made {
+    #[serde(serialize_with = "crate::console::lossy")]
     run: PathBuf,
     seed: u64,
     step: u64,
@@ -63,6 +64,7 @@ struct Held {
 #[serde(tag = "type", rename = "report")]
 struct Group {
     preset: Option<String>,
+    #[serde(serialize_with = "crate::console::lossy")]
     data: PathBuf,
     /// Fields in which it differs from the first group of its preset, and its data where they are not those of the first
     /// group of all.

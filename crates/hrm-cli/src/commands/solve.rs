@@ -164,6 +164,12 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     // Answers come as they are finished, and are shown in the order of the puzzles.
     let mut waiting = BTreeMap::new();
     let mut next = 0;
+    // Pictures are made even if nobody reads.
+    #[cfg(feature = "draw")]
+    let goes_on = pictures.wanted();
+    #[cfg(not(feature = "draw"))]
+    let goes_on = false;
+    let mut is_read = true;
     for answer in reasoner.solve(puzzles) {
         let (index, answer) = match answer {
             Ok(answer) => (answer.index, Ok(answer)),
@@ -189,11 +195,17 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                     let verdict = answer.verdict(args.think.min_confidence);
                     is_refused |= answer.verified == Some(false) || !verdict.is_given();
                     let asked = (*line, inputs.as_slice());
-                    bar.suspend(|| {
-                        show(asked, several, &answer, verdict, &loaded, &drawing, console)
-                    })?;
+                    if is_read {
+                        let shown = bar.suspend(|| {
+                            show(asked, several, &answer, verdict, &loaded, &drawing, console)
+                        });
+                        is_read = still_read(shown, goes_on)?;
+                    }
                 }
-                Err(error) => problems.tell(*line, &error.to_string())?,
+                Err(error) => {
+                    let told = problems.tell(*line, &error.to_string());
+                    is_read = still_read(told, goes_on)? && is_read;
+                }
             }
             next += 1;
         }
@@ -205,6 +217,14 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         true => Outcome::Negative,
         false => Outcome::Done,
     })
+}
+
+/// Whether somebody reads what was written. That nobody does ends the command, unless it `goes_on`.
+fn still_read(written: Result<()>, goes_on: bool) -> Result<bool> {
+    match written {
+        Err(error) if goes_on && crate::is_closed_pipe(&error) => Ok(false),
+        written => written.map(|()| true),
+    }
 }
 
 /// Puzzles that can't be solved for what they are. A file that is no file of puzzles is not told line by line.

@@ -281,7 +281,7 @@ impl FaultLine<'_> {
         let remedy = match remedy {
             Some(Remedy::LowerRate) => format!("learning rates are {rate} of the plan"),
             Some(Remedy::SkipBatch) => "the batches since the last good report are skipped, or all since then where that has not helped".to_owned(),
-            None => "gave up".to_owned(),
+            None => return format!("step {found}: {reason}; gave up"),
         };
         format!(
             "step {found}: {reason}; back to step {}, {remedy}",
@@ -294,6 +294,7 @@ impl FaultLine<'_> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "trained")]
 struct Trained<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     run: &'a Path,
     finished: bool,
     stopped_early: bool,
@@ -304,6 +305,7 @@ struct Trained<'a> {
     best: Option<Best>,
     parameters: usize,
     seconds: f64,
+    #[serde(serialize_with = "crate::console::lossy_if_any")]
     checkpoint: Option<PathBuf>,
 }
 
@@ -668,8 +670,15 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
             }
             RunEvent::Fault { step, fault } => {
                 let line = FaultLine { step, fault };
-                watchers.aside(|| console.problem(line.describe()));
-                watchers.back_to(step).and_then(|()| console.event(&line))
+                let moved = match fault.remedy {
+                    Some(_) => {
+                        watchers.aside(|| console.problem(line.describe()));
+                        watchers.back_to(step)
+                    }
+                    // The error that ends the training says the rest.
+                    None => Ok(()),
+                };
+                moved.and_then(|()| console.event(&line))
             }
             RunEvent::Unwritten { step, reason } => {
                 unwritten = true;
@@ -686,21 +695,36 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
         said.is_ok() && !stop.load(Ordering::Relaxed) && !watchers.wants_to_stop()
     });
     watchers.close();
-    let outcome = match trained {
+    let (outcome, failure) = match trained {
         Err(error @ (TrainError::Diverged { .. } | TrainError::GaveUp { .. })) => {
-            console.error(&error.into());
-            return Ok(Outcome::Negative);
+            (None, Some(error))
         }
-        trained => trained?,
+        trained => (Some(trained?), None),
     };
-    said?;
-    let finished = outcome != RunOutcome::Interrupted;
-    let stopped_early = outcome == RunOutcome::StoppedEarly;
+    let finished = outcome.is_some_and(|outcome| outcome != RunOutcome::Interrupted);
+    let stopped_early = outcome == Some(RunOutcome::StoppedEarly);
     let best = run.trainer().state().progress.best;
     let step = run.trainer().state().step;
     let checkpoint = latest_checkpoint(run.dir())?;
     let dir = run.dir().display();
     let seconds = start.elapsed().as_secs_f64();
+    let line = Trained {
+        run: run.dir(),
+        finished,
+        stopped_early,
+        best,
+        step,
+        steps: config.steps,
+        parameters,
+        seconds,
+        checkpoint,
+    };
+    if let Some(error) = failure {
+        console.error(&error.into());
+        console.event(&line)?;
+        return Ok(Outcome::Negative);
+    }
+    said?;
     let text = match finished {
         _ if stopped_early => format!(
             "{dir}: no better for {} evaluations, stopped after step {step} of {}, {seconds:.1} s",
@@ -720,24 +744,20 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     };
     let text = match best {
         None => text,
-        Some(best) => format!(
-            "{text}\nbest after step {}: {} of {} held-out puzzles solved, {}",
-            best.step,
-            best.exact,
-            best.puzzles,
-            best_weights(run.dir()).display()
-        ),
-    };
-    let line = Trained {
-        run: run.dir(),
-        finished,
-        stopped_early,
-        best,
-        step,
-        steps: config.steps,
-        parameters,
-        seconds,
-        checkpoint,
+        Some(best) => {
+            let path = best_weights(run.dir());
+            let lost = match path.is_file() {
+                true => "",
+                false => ", which is no longer there",
+            };
+            format!(
+                "{text}\nbest after step {}: {} of {} held-out puzzles solved, {}{lost}",
+                best.step,
+                best.exact,
+                best.puzzles,
+                path.display()
+            )
+        }
     };
     console.result(&line, text)?;
     if finished {
@@ -772,7 +792,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let mut first: Option<Instant> = None;
-    ctrlc::set_handler(move || match first {
+    let on_signal = move || match first {
         None => {
             first = Some(Instant::now());
             flag.store(true, Ordering::Relaxed);
@@ -783,7 +803,11 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
         }
         Some(first) if first.elapsed() < ONE_SIGNAL => {}
         Some(_) => std::process::exit(130),
-    })
-    .context("cannot listen for Ctrl-C")?;
+    };
+    let listen = || ctrlc::set_handler(on_signal).context("cannot listen for Ctrl-C");
+    #[cfg(unix)]
+    crate::hangup::kept(listen)?;
+    #[cfg(not(unix))]
+    listen()?;
     Ok(stop)
 }

@@ -114,12 +114,18 @@ impl Record {
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<(), TrainError> {
-        let path = config_path(dir);
-        let text = serde_json::to_string_pretty(self).map_err(|error| TrainError::BadFile {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        write_whole(&path, (text + "\n").as_bytes())
+        write_whole(&config_path(dir), self.text(dir)?.as_bytes())
+    }
+
+    /// What [`Record::write`] writes. A path that is no UTF-8 can't be.
+    pub(crate) fn text(&self, dir: &Path) -> Result<String, TrainError> {
+        match serde_json::to_string_pretty(self) {
+            Ok(text) => Ok(text + "\n"),
+            Err(error) => Err(TrainError::BadFile {
+                path: config_path(dir),
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// The configuration with which a run goes on from a checkpoint of `step` steps that was made with `config`, and

@@ -66,7 +66,7 @@ pub enum RunEvent<'a> {
         /// Whether it is better than all of the run before; of equal ones the first is the best.
         best: bool,
     },
-    /// The run has gone back to a checkpoint.
+    /// The run has gone back to a checkpoint; or, without a remedy, gives up.
     Fault {
         /// Step of the checkpoint.
         step: u64,
@@ -167,7 +167,7 @@ impl Run {
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
         check_config(file, &trainer)?;
-        Self::start_in(dir, prepare_over(dir)?, file, trainer)
+        Self::start_in(dir, prepare_over(dir)?, file, trainer).inspect_err(|_| unmake(dir))
     }
 
     /// Whether [`Run::start_over`] may take a folder, for who wants to know before the trainer is made: it is not there or is
@@ -189,9 +189,12 @@ impl Run {
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
+        let record = Record::new(file);
+        // Before anything is written it is known whether it can be.
+        record.text(dir)?;
         trainer.save(checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.
-        Record::new(file).write(dir)?;
+        record.write(dir)?;
         Ok(Self::open(dir, trainer, lock))
     }
 
@@ -593,8 +596,14 @@ impl Run {
         if before.faults.len() >= config.guard.retries as usize {
             fault.remedy = None;
             let reason = fault.reason.clone();
-            self.journal()?
-                .write(&MetricsLine::Fault { step: found, fault })?;
+            self.journal()?.write(&MetricsLine::Fault {
+                step: found,
+                fault: fault.clone(),
+            })?;
+            on_event(RunEvent::Fault {
+                step: found,
+                fault: &fault,
+            });
             return Err(TrainError::GaveUp {
                 step: found,
                 reason,

@@ -158,6 +158,7 @@ enum MazeAugment {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "built")]
 struct Built<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     out: &'a Path,
     train: usize,
     test: usize,

@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     #[derive(Serialize)]
     #[serde(tag = "type", rename = "downloaded")]
     struct Downloaded<'a> {
+        #[serde(serialize_with = "crate::console::lossy")]
         out: &'a Path,
         #[serde(flatten)]
         placed: &'a Placed,

@@ -66,6 +66,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "inspection")]
 struct Line<'a> {
+    #[serde(serialize_with = "crate::console::lossy")]
     path: &'a std::path::Path,
     #[serde(flatten)]
     report: &'a Report,

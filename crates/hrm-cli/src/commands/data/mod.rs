@@ -70,6 +70,7 @@ struct Generated<'a> {
     task: &'a str,
     count: usize,
     seed: u64,
+    #[serde(serialize_with = "crate::console::lossy")]
     out: &'a Path,
     seconds: f64,
 }

@@ -79,7 +79,10 @@ pub(super) struct Outcome<'a> {
     votes: u64,
     /// Of the tasks whose tests all have a known solution.
     pass_at: Vec<PassAtK>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::console::lossy_if_any"
+    )]
     submission: Option<&'a Path>,
 }
 
