@@ -67,7 +67,7 @@ fn unknown_task() -> Task {
 }
 
 /// A checkpoint read into memory and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     info: CheckpointInfo,
@@ -111,6 +111,16 @@ impl Snapshot {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), TrainError> {
         let path = path.as_ref();
         write(path, &self.info, &self.tensors)
+    }
+
+    /// The bytes of that file, to be kept elsewhere than in files: what [`Checkpoint::from_bytes`] reads.
+    ///
+    /// # Errors
+    /// If the information can't be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
+        let mut bytes = Vec::new();
+        write_to(&mut bytes, Path::new("memory"), &self.info, &self.tensors)?;
+        Ok(bytes)
     }
 
     /// Writes the weights alone, raw and averaged: a checkpoint that evaluates and solves, from which no run goes on.
@@ -402,8 +412,12 @@ impl Checkpoint {
         Self::from_bytes(&bytes, path)
     }
 
-    /// As [`Checkpoint::read`], of a file's bytes at hand; `path` is what errors name.
-    pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, TrainError> {
+    /// As [`Checkpoint::read`], of a file's bytes at hand, from wherever they come; `name` is what errors name.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`], but for the reading.
+    pub fn from_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<Self, TrainError> {
+        let path = name.as_ref();
         let bad = |reason: String| TrainError::BadCheckpoint {
             path: path.to_owned(),
             reason,
@@ -500,8 +514,11 @@ impl Checkpoint {
         self
     }
 
-    /// What [`Checkpoint::from_bytes`] reads.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
+    /// The bytes of its file: what [`Checkpoint::from_bytes`] reads.
+    ///
+    /// # Errors
+    /// If the information can't be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
         let mut bytes = Vec::new();
         write_to(&mut bytes, &self.path, &self.info, &self.tensors)?;
         Ok(bytes)

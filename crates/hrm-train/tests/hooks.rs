@@ -101,7 +101,10 @@ fn a_batch_of_other_sizes_is_refused_and_nothing_is_lost() {
     assert_eq!(trainer.step_on(batch).unwrap().step, 2);
     let file = tempfile::NamedTempFile::new().unwrap();
     trainer.save(file.path()).unwrap();
-    let checkpoint = Checkpoint::read(file.path()).unwrap();
+    let bytes = trainer.snapshot().unwrap().to_bytes().unwrap();
+    assert_eq!(bytes, std::fs::read(file.path()).unwrap());
+    let checkpoint = Checkpoint::from_bytes(&bytes, "the store").unwrap();
+    assert_eq!(checkpoint.to_bytes().unwrap(), bytes);
     let trainer = Trainer::resume(checkpoint, set, &device).unwrap();
     assert_eq!(trainer.state().step, 2);
 }

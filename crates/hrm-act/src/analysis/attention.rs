@@ -1,9 +1,9 @@
 //! Where a cell looks.
 
 use burn::tensor::{FloatDType, Tensor, activation::softmax};
+use hrm_core::Hrm;
 use hrm_core::block::Level;
-use hrm_core::ops::{self, RopeTable};
-use hrm_core::{Hrm, PositionKind};
+use hrm_core::ops;
 
 use super::recording::Recording;
 use crate::reasoner::{ReasonError, device_error};
@@ -63,13 +63,12 @@ pub fn attention_map(
         Network::Fast => (l_before.clone(), h_before.clone() + recording.x.clone()),
     };
     let (heads, head_dim) = (config.num_heads, config.head_dim());
-    let rope = (config.position == PositionKind::Rope)
-        .then(|| RopeTable::new(config.total_len(), head_dim, 10_000.0, &model.device()));
+    let rope = model.rope();
     let before = Level {
         layers: before.to_vec(),
     };
     let dtype = attention.qkv_proj.val().dtype();
-    let x = before.forward(z.cast(dtype), injection.cast(dtype), rope.as_ref());
+    let x = before.forward(z.cast(dtype), injection.cast(dtype), rope);
     let qkv = ops::linear(x, attention.qkv_proj.val()).cast(FloatDType::F32);
     let [b, l, _] = qkv.dims();
     let part = |index: usize| {
@@ -77,7 +76,7 @@ pub fn attention_map(
             .clone()
             .narrow(2, index * heads * head_dim, heads * head_dim);
         let part: Tensor<4> = part.reshape([b, l, heads, head_dim]);
-        match &rope {
+        match rope {
             Some(rope) => rope.apply(part),
             None => part,
         }
@@ -141,7 +140,7 @@ mod tests {
             .as_ref()
             .unwrap();
         let qkv = ops::linear(z, attention.qkv_proj.val());
-        let rope = RopeTable::new(6, 8, 10_000.0, &model.device());
+        let rope = ops::RopeTable::new(6, 8, 10_000.0, &model.device());
         let expected = ops::attention(qkv.clone(), 2, Some(&rope)).into_data();
         let expected: Vec<f32> = expected.iter::<f32>().collect();
         let values: Vec<f32> = qkv.narrow(2, 32, 16).into_data().iter::<f32>().collect();

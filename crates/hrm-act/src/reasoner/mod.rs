@@ -311,6 +311,14 @@ pub struct Answers<'a, I> {
     exhausted: bool,
 }
 
+impl<I> std::fmt::Debug for Answers<'_, I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answers")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<I: Iterator<Item = Puzzle>> Iterator for Answers<'_, I> {
     type Item = Result<Answer, ReasonError>;
 

@@ -42,6 +42,15 @@ pub struct Request {
     pub manner: Manner,
 }
 
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("puzzle", &self.puzzle)
+            .field("manner", &self.manner)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What one request may ask of the thinking. Requests with different wishes share the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
