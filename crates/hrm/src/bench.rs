@@ -24,6 +24,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use hrm_core::ops::matmul;
 use hrm_core::{ComputeType, MixerKind};
+use hrm_train::TrainConfig;
 
 pub use model::{MODELS, What};
 pub use report::{Compared, Machine, Matmul, Report, Row};
@@ -198,11 +199,16 @@ impl Bench {
             reason,
         };
         let config = case.config()?;
-        let footprint = match case.what {
-            What::Train => Footprint::training(&config, is_flex(&self.device)),
-            What::Segment | What::Adaptive => {
-                Footprint::inference(&config.model, is_flex(&self.device))
+        let is_flex = is_flex(&self.device);
+        let footprint = |slots| match case.what {
+            What::Train => {
+                let config = TrainConfig {
+                    batch_size: slots,
+                    ..config.clone()
+                };
+                Footprint::training(&config, is_flex)
             }
+            What::Segment | What::Adaptive => Footprint::inference(&config.model, is_flex, slots),
             What::Data => Footprint {
                 fixed: 0,
                 per_slot: 0,

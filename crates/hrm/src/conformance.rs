@@ -74,6 +74,9 @@ pub enum SuiteSize {
     Small,
     /// The published Sudoku models with 1 x 2 cycles, for a GPU; the CPU takes minutes for its side.
     Published,
+    /// The published Sudoku models in their whole batch, and the maze model, against parts of the batch on the same device; of the parts
+    /// of the suite that one alone.
+    Batch,
 }
 
 /// What is compared, and in what.
@@ -112,6 +115,8 @@ enum By {
     Host,
     /// The operations that compute on any device, fused ones where there are.
     Same,
+    /// The device itself, with a part of the batch at a time.
+    Itself,
 }
 
 /// In what a part is to be computed.
@@ -244,6 +249,12 @@ const PARTS: &[Part] = &[
         run: training::step,
     },
     Part {
+        name: "batch in parts",
+        products: true,
+        by: By::Itself,
+        run: training::batch_in_parts,
+    },
+    Part {
         name: "50 training steps",
         products: true,
         by: By::Same,
@@ -364,7 +375,8 @@ impl Suite {
         let reference = reference().ok_or(ConformanceError::NoReference)?;
         let wanted = |part: &&Part| {
             let wanted = |pattern: &String| part.name.contains(pattern.as_str());
-            self.only.as_ref().is_none_or(wanted)
+            let of_size = self.size != SuiteSize::Batch || part.by == By::Itself;
+            of_size && self.only.as_ref().is_none_or(wanted)
         };
         let parts: Vec<&Part> = PARTS.iter().filter(wanted).collect();
         if parts.is_empty() {
@@ -388,7 +400,11 @@ impl Suite {
                 };
                 guarded(part, &setting)
             };
-            let computed = compute(&reference, ComputeType::F32, true)
+            let (by, its_type) = match part.by {
+                By::Itself => (device, self.compute),
+                _ => (&reference, ComputeType::F32),
+            };
+            let computed = compute(by, its_type, true)
                 .and_then(|expected| Ok((compute(device, self.compute, false)?, expected)));
             let first = rows.len();
             match computed {
@@ -452,6 +468,7 @@ impl Suite {
                     tolerance: self.tolerance(&quantity, found.measure, how),
                     largest_error: error,
                     note: match (found.measure, how) {
+                        _ if part.by == By::Itself => "against parts on the same device".to_owned(),
                         (Measure::Unequal | Measure::Apart, How::Tf32) => {
                             "share of unequal values, products in TF32".to_owned()
                         }
@@ -462,7 +479,7 @@ impl Suite {
                         (_, How::Itself) if self.compute == ComputeType::F32 => match part.by {
                             By::Plain => "against Burn's plain operations".to_owned(),
                             By::Host => "against loops in f64".to_owned(),
-                            By::Same => "against itself".to_owned(),
+                            By::Same | By::Itself => "against itself".to_owned(),
                         },
                         _ => String::new(),
                     },
@@ -479,14 +496,18 @@ impl Suite {
             Measure::Unequal | Measure::Apart => F32_UNEQUAL,
             Measure::Largest | Measure::Norm => F32_TOLERANCE,
         };
-        let Some((_, small, published)) = PYTORCH_BF16.iter().find(|(name, ..)| *name == quantity)
+        // A part of a batch is a step like another.
+        let step = quantity.strip_prefix("batch in parts: ");
+        let step = step.map(|name| format!("training step: {name}"));
+        let name = step.as_deref().unwrap_or(quantity);
+        let Some((_, small, published)) = PYTORCH_BF16.iter().find(|(known, ..)| *known == name)
         else {
             return f32;
         };
         let bf16 = 2.0
             * match self.size {
                 SuiteSize::Small => *small,
-                SuiteSize::Published => published.unwrap_or(*small),
+                SuiteSize::Published | SuiteSize::Batch => published.unwrap_or(*small),
             };
         match (self.compute, how) {
             (ComputeType::Bf16, _) => f32.max(bf16),

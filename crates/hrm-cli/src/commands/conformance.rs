@@ -65,6 +65,8 @@ enum Size {
     Small,
     /// The published Sudoku models.
     Published,
+    /// The published batch, whole against its parts on the same device.
+    Batch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -181,6 +183,7 @@ fn parts(
         match args.size {
             Size::Small => SuiteSize::Small,
             Size::Published => SuiteSize::Published,
+            Size::Batch => SuiteSize::Batch,
         },
     );
     device::check_compute(device, compute)?;

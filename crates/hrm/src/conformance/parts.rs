@@ -31,7 +31,7 @@ impl Setting {
                 heads: 4,
                 vocab: 6,
             },
-            SuiteSize::Published => Sizes {
+            SuiteSize::Published | SuiteSize::Batch => Sizes {
                 b: 8,
                 l: 97,
                 d: 512,

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor};
 use hrm_act::{Batch, Carry, HaltRule, Puzzle, Reasoner, ReasonerConfig};
 use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, WeightRole, truncated_normal};
+use hrm_data::maze::{MazeGenerator, MazeRecipe};
 use hrm_data::sudoku::{Generator, SudokuSize};
 use hrm_data::{Augmentation, PuzzleSet};
-use hrm_train::{Preset, TrainConfig, TrainError, Trainer};
+use hrm_train::{Gradients, Preset, TrainConfig, TrainError, Trainer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+use crate::device::check_training;
 
 use super::{ConformanceError, Measure, Quantity, Setting, SuiteSize};
 
@@ -17,6 +20,10 @@ type Found = Result<Vec<Quantity>, ConformanceError>;
 
 /// The kinds of models, by the presets that train them.
 const MODELS: [&str; 3] = ["hrm-sudoku-1k", "trm-sudoku", "trm-sudoku-mlp"];
+/// Slots of the published recipes.
+const BATCH: usize = 768;
+/// Slots of mazes, whose attention goes through its scores in blocks of so few of them.
+const MAZES: usize = 96;
 /// Puzzles that adaptive inference answers.
 const PUZZLES: usize = 64;
 
@@ -24,12 +31,16 @@ impl Setting {
     fn set(&self) -> Result<Arc<PuzzleSet>, ConformanceError> {
         let size = match self.size {
             SuiteSize::Small => SudokuSize::Four,
-            SuiteSize::Published => SudokuSize::Nine,
+            SuiteSize::Published | SuiteSize::Batch => SudokuSize::Nine,
         };
         let clues = size.num_cells() / 2;
+        let count = match self.size {
+            SuiteSize::Batch => BATCH,
+            SuiteSize::Small | SuiteSize::Published => PUZZLES,
+        };
         let make = || {
             let generator = Generator::new(size).with_clues(clues..=clues);
-            PuzzleSet::from_sudokus(&generator.puzzles(PUZZLES, 1)?, size, Augmentation::Sudoku)
+            PuzzleSet::from_sudokus(&generator.puzzles(count, 1)?, size, Augmentation::Sudoku)
         };
         Ok(Arc::new(make().map_err(TrainError::from)?))
     }
@@ -39,12 +50,15 @@ impl Setting {
         match self.size {
             SuiteSize::Small => config.model = small(config.model),
             // Longer recurrences of fresh weights are chaotic: after 3 x 6 cycles bf16 has no digit right, PyTorch's neither.
-            SuiteSize::Published => (config.model.h_cycles, config.model.l_cycles) = (1, 2),
+            SuiteSize::Published | SuiteSize::Batch => {
+                (config.model.h_cycles, config.model.l_cycles) = (1, 2);
+            }
         }
         config.model.compute = self.compute;
         config.batch_size = match self.size {
             SuiteSize::Small => 6,
             SuiteSize::Published => 8,
+            SuiteSize::Batch => BATCH,
         };
         config.act.max_segments = 4;
         config.schedule.warmup_steps = 10;
@@ -153,6 +167,90 @@ pub(super) fn step(setting: &Setting) -> Found {
         for (name, moved) in [("weights moved", dense), ("puzzle rows moved", rows)] {
             let moved = moved.into_iter().map(|(_, moved)| moved).collect();
             found.push(setting.read(name, Measure::Apart, Tensor::cat(moved, 0))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The first segment of each kind of model: loss, q values and gradients, whole, and in parts where that is expected. The products of
+/// a large batch are computed by other kernels than those of a part of it.
+pub(super) fn batch_in_parts(setting: &Setting) -> Found {
+    let set = setting.set()?;
+    let (slots, parts) = match setting.size {
+        SuiteSize::Small => (6, 3),
+        SuiteSize::Published => (8, 2),
+        SuiteSize::Batch => (BATCH, 16),
+    };
+    let mut found = Vec::new();
+    for name in MODELS {
+        let config = setting.config(name, &set)?;
+        found.extend(whole_or_in_parts(setting, &config, &set, slots, parts)?);
+    }
+    if setting.size == SuiteSize::Batch {
+        let make = || {
+            let mazes = MazeGenerator::new(MazeRecipe::new(30, 30, 110), 1)?;
+            let mazes: Vec<_> = mazes.take(MAZES).collect();
+            PuzzleSet::from_mazes(&mazes, Augmentation::None)
+        };
+        let set = make().map_err(TrainError::from)?;
+        let mut config = setting.config("hrm-maze-1k", &set)?;
+        config.batch_size = MAZES;
+        found.extend(whole_or_in_parts(setting, &config, &set, MAZES, 8)?);
+    }
+    Ok(found)
+}
+
+fn whole_or_in_parts(
+    setting: &Setting,
+    config: &TrainConfig,
+    set: &PuzzleSet,
+    slots: usize,
+    parts: usize,
+) -> Found {
+    check_training(&setting.device, config, 1).map_err(|error| setting.device_error(error))?;
+    let device = setting.device.clone().autodiff();
+    let model = decisive(Hrm::new(&config.model, 3, &device).map_err(TrainError::from)?);
+    let Some((rows, _)) = set.batches(slots).next() else {
+        return Ok(Vec::new());
+    };
+    let batch = Batch::from_host(&rows, &setting.device);
+    let carry = Carry::empty(&model, &batch);
+    let at_a_time = if setting.expected {
+        slots / parts
+    } else {
+        slots
+    };
+    let (mut loss, mut q_halt) = (0.0, Vec::new());
+    let mut gradients: Option<Gradients> = None;
+    for first in (0..slots).step_by(at_a_time) {
+        let rows = first..first + at_a_time;
+        let (carry, batch) = (carry.rows(rows.clone()), batch.rows(rows));
+        let step = config.act.step(&model, carry, batch, slots);
+        let read = setting.read("loss", Measure::Largest, step.loss.clone())?;
+        loss += read.values.iter().sum::<f32>();
+        q_halt.extend(
+            setting
+                .read("q_halt", Measure::Largest, step.q_halt.clone())?
+                .values,
+        );
+        let of_part = Gradients::of(&model, step);
+        gradients = Some(match gradients {
+            Some(sum) => sum.merge(of_part),
+            None => of_part,
+        });
+    }
+    let largest = |name, values| Quantity {
+        name,
+        values,
+        measure: Measure::Largest,
+    };
+    let mut found = vec![largest("loss", vec![loss]), largest("q_halt", q_halt)];
+    if let Some(Gradients { dense, puzzles }) = gradients {
+        for gradient in dense.into_values() {
+            found.push(setting.read("gradients", Measure::Norm, gradient)?);
+        }
+        if let Some(puzzles) = puzzles {
+            found.push(setting.read("gradients", Measure::Norm, puzzles.rows)?);
         }
     }
     Ok(found)

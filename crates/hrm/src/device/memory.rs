@@ -97,9 +97,9 @@ impl Footprint {
         }
     }
 
-    /// Of a model that answers.
-    pub fn inference(model: &HrmConfig, fused: bool) -> Self {
-        Self::of_slots(model, fused, 1)
+    /// Of a model that answers, per slot of so many that it computes at a time. `fused` as for [`Footprint::training`].
+    pub fn inference(model: &HrmConfig, fused: bool, slots: usize) -> Self {
+        Self::of_slots(model, fused, slots)
     }
 
     /// Of a model that computes so many slots at a time.
@@ -123,12 +123,6 @@ impl Footprint {
     pub fn bytes(&self, batch: usize) -> u64 {
         self.fixed
             .saturating_add(self.per_slot.saturating_mul(batch as u64))
-    }
-
-    /// The most slots that fit into so many bytes.
-    pub fn largest_batch(&self, bytes: u64) -> usize {
-        let slots = bytes.saturating_sub(self.fixed) / self.per_slot.max(1);
-        usize::try_from(slots).unwrap_or(usize::MAX)
     }
 }
 
@@ -231,14 +225,9 @@ impl Share<'_> {
             ..
         } = *self.config;
         let parts = self.devices * accumulate;
-        // The most slots of a part, by its binary digits.
+        // Slots of a part.
         let fits = |rows: usize| self.bytes(rows * parts, accumulate) <= total;
-        let mut rows = 0;
-        let mut step = batch_size.div_ceil(parts).next_power_of_two();
-        while step > 0 {
-            rows += if fits(rows + step) { step } else { 0 };
-            step /= 2;
-        }
+        let rows = most(batch_size.div_ceil(parts), fits);
         let more = (accumulate + 1..=batch_size / self.devices.max(1)).find(|&n| {
             batch_size.is_multiple_of(n * self.devices) && self.bytes(batch_size, n) <= total
         });
@@ -303,17 +292,19 @@ pub fn check_training(
 /// [`DeviceError::TooLittleMemory`] says how much is needed and what fits.
 pub fn check_inference(model: &Hrm, slots: usize) -> Result<(), DeviceError> {
     let device = model.device();
-    let footprint = Footprint::inference(model.config(), is_flex(&device));
-    check_memory(&device, footprint, slots)
+    let is_flex = is_flex(&device);
+    let of = |slots| Footprint::inference(model.config(), is_flex, slots);
+    check_memory(&device, of, slots)
 }
 
-/// Refuses work that the device has not the memory for. Where the memory of the device isn't known, nothing is refused.
+/// Refuses work that the device has not the memory for; `footprint` tells what it is for so many slots at a time. Where the memory of
+/// the device isn't known, nothing is refused.
 ///
 /// # Errors
 /// [`DeviceError::TooLittleMemory`] says how much is needed and what fits.
 pub fn check_memory(
     device: &Device,
-    footprint: Footprint,
+    footprint: impl Fn(usize) -> Footprint,
     batch: usize,
 ) -> Result<(), DeviceError> {
     match memory(device) {
@@ -322,8 +313,12 @@ pub fn check_memory(
     }
 }
 
-fn check_total(total: u64, footprint: Footprint, batch: usize) -> Result<(), DeviceError> {
-    let needed = footprint.bytes(batch);
+fn check_total(
+    total: u64,
+    footprint: impl Fn(usize) -> Footprint,
+    batch: usize,
+) -> Result<(), DeviceError> {
+    let needed = footprint(batch).bytes(batch);
     if needed <= total {
         return Ok(());
     }
@@ -331,14 +326,27 @@ fn check_total(total: u64, footprint: Footprint, batch: usize) -> Result<(), Dev
         batch,
         needed_mib: mib(needed),
         total_mib: total >> 20,
-        remedy: match footprint.largest_batch(total) {
+        remedy: match most(batch, |slots| footprint(slots).bytes(slots) <= total) {
             0 => format!(
                 "not one slot fits: the model alone needs {} MiB",
-                mib(footprint.fixed)
+                mib(footprint(1).fixed)
             ),
             slots => format!("a batch of {slots} fits"),
         },
     })
+}
+
+/// The largest number, up to about `limit`, that fits, where what fits less fits as well: by its binary digits.
+fn most(limit: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let mut found = 0;
+    let mut step = limit
+        .checked_next_power_of_two()
+        .unwrap_or(1 << (usize::BITS - 1));
+    while step > 0 {
+        found += if fits(found + step) { step } else { 0 };
+        step /= 2;
+    }
+    found
 }
 
 fn mib(bytes: u64) -> u64 {
@@ -362,15 +370,15 @@ mod tests {
             fixed: 100 << 20,
             per_slot: 3 << 20,
         };
-        check_total(400 << 20, footprint, 100).unwrap();
-        let error = check_total(200 << 20, footprint, 100)
+        check_total(400 << 20, |_| footprint, 100).unwrap();
+        let error = check_total(200 << 20, |_| footprint, 100)
             .unwrap_err()
             .to_string();
         assert_eq!(
             error,
             "batch 100 needs about 400 MiB of memory, the device has 200 MiB; a batch of 33 fits"
         );
-        let error = check_total(100 << 20, footprint, 1)
+        let error = check_total(100 << 20, |_| footprint, 1)
             .unwrap_err()
             .to_string();
         assert!(
@@ -396,12 +404,12 @@ mod tests {
         // 27,275,266 parameters and a puzzle row of 512 values, in f32 and once more in bf16.
         let mut model = HrmConfig::hrm(SUDOKU);
         assert_eq!(
-            Footprint::inference(&model, true).fixed,
+            Footprint::inference(&model, true, 1).fixed,
             4 * (27_275_266 + 512)
         );
         model.compute = ComputeType::Bf16;
         assert_eq!(
-            Footprint::inference(&model, true).fixed,
+            Footprint::inference(&model, true, 1).fixed,
             4 * (27_275_266 + 512) + 2 * 27_275_266
         );
     }
@@ -491,6 +499,24 @@ mod tests {
         assert!((80e9..90e9).contains(&(kept as f64)), "{kept}");
         let whole = Footprint::training(&config, false).bytes(768);
         assert!(whole < kept + kept / 4, "{whole} {kept}");
+    }
+
+    #[test]
+    fn many_slots_that_answer_share_a_block_of_scores() {
+        let model = hrm_train::Preset::by_name("hrm-maze-1k")
+            .unwrap()
+            .config_for_sizes(MAZE)
+            .model;
+        let of = |slots| Footprint::inference(&model, false, slots).bytes(slots);
+        // A block of 2^28 scores at 16 bytes, and 23 MB a slot: states, what a block of the model works on, and the cells' logits.
+        assert!((16e9..24e9).contains(&(of(768) as f64)), "{}", of(768));
+        let error = check_total(
+            of(100),
+            |slots| Footprint::inference(&model, false, slots),
+            768,
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("a batch of 100 fits"), "{error}");
     }
 
     #[test]

@@ -19,8 +19,10 @@ fn adam_atan2_kernel<N: Size>(
     beta2: f32,
     of_square: f32,
     root_scale: f32,
+    vectors: usize,
 ) {
-    if ABSOLUTE_POS >= g.len() {
+    // Not the length of a buffer, which may be padded.
+    if ABSOLUTE_POS >= vectors {
         terminate!();
     }
     let at = ABSOLUTE_POS;
@@ -70,6 +72,7 @@ pub(super) fn update(
             hyper.beta2 as f32,
             (1.0 - hyper.beta2) as f32,
             (1.0 / hyper.bias2.sqrt()) as f32,
+            elements / size,
         );
     }
     (p, m, v)

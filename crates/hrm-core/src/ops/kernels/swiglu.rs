@@ -34,7 +34,8 @@ fn swiglu_backward_kernel<F: Float, N: Size>(
     #[comptime] half: usize,
     #[define(F)] _dtype: ElemType,
 ) {
-    if ABSOLUTE_POS >= grad.len() {
+    // The length of `grad` may be a padded one.
+    if ABSOLUTE_POS >= out.len() / 2 {
         terminate!();
     }
     let at = ABSOLUTE_POS + ABSOLUTE_POS / half * half;
@@ -88,7 +89,7 @@ pub(super) fn backward(gate_up: CubeTensor, grad: CubeTensor, dim: usize) -> Cub
     let out = empty(&gate_up, gate_up.meta.shape().clone(), dtype);
     let client = gate_up.client.clone();
     let (count, cube) = units(&client, grad.meta.num_elements() / size);
-    // SAFETY: a unit reads below the length of `grad`, and reads and writes below twice that in the others.
+    // SAFETY: a unit reads and writes below the length of `out`, which is that of `gate_up`, and reads below half of it in `grad`.
     unsafe {
         swiglu_backward_kernel::launch_unchecked(
             &client,
