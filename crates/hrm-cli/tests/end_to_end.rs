@@ -259,6 +259,34 @@ fn planned(workshop: &Workshop, out: &str, more: &str) -> (u64, String) {
     (config["config"]["steps"].as_u64().unwrap(), stderr)
 }
 
+/// The CPU computes the same bits with any number of threads.
+#[test]
+fn a_training_is_the_same_with_any_number_of_threads() {
+    let workshop = Workshop::with_data();
+    let run = |threads: &str| {
+        let line = format!(
+            "train --preset trm-small-mlp --data data --out run{threads} --steps 6 --set batch_size=8 --set accumulate=2 {}",
+            "--set model.hidden_size=64 --set model.num_heads=2 --eval-every 3"
+        );
+        let ran = command(workshop.dir())
+            .args(line.split(' '))
+            .env("RAYON_NUM_THREADS", threads)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let checkpoints = workshop.path(&format!("run{threads}/checkpoints"));
+        let mut files: Vec<_> = fs::read_dir(checkpoints)
+            .unwrap()
+            .map(|f| f.unwrap().path())
+            .collect();
+        files.sort();
+        fs::read(files.last().unwrap()).unwrap()
+    };
+    let [one, three] = ["1", "3"].map(run);
+    assert!(one.len() > 10_000);
+    assert!(one == three, "checkpoints differ");
+}
+
 /// `nohup` has the end of the terminal ignored: the training goes on.
 #[cfg(unix)]
 #[test]

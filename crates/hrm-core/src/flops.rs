@@ -13,7 +13,8 @@ pub struct Flops {
 }
 
 impl HrmConfig {
-    /// Counts the work of one puzzle. `max_segments` says whether training has a q target (M > 1).
+    /// Counts the work of one puzzle, of a configuration that [`HrmConfig::validate`] accepts. `max_segments` says whether training has a
+    /// q target (M > 1).
     pub fn flops(&self, max_segments: u32) -> Flops {
         let (d, l) = (self.hidden_size as u64, self.total_len() as u64);
         let swiglu = |width: usize| 6 * width as u64 * self.swiglu_width(width) as u64;

@@ -189,6 +189,7 @@ impl Hrm {
 
     /// A plain snapshot for computing without gradient, its matrices already in the compute type and in the
     /// order in which products read them.
+    #[must_use]
     pub fn frozen(&self) -> Self {
         let mut plain = self.valid();
         if self.config.compute != ComputeType::F32 {

@@ -59,6 +59,7 @@ impl Dihedral {
     }
 
     /// The symmetry that undoes this one.
+    #[must_use]
     pub fn inverse(self) -> Self {
         match self {
             Self::Rotate90 => Self::Rotate270,

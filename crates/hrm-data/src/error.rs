@@ -296,6 +296,7 @@ pub enum DataError {
 
 impl DataError {
     /// The error, placed at a line of a file.
+    #[must_use]
     pub fn at_line(self, path: impl Into<PathBuf>, line: u64) -> Self {
         Self::Line {
             path: path.into(),

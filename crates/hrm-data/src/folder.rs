@@ -455,6 +455,7 @@ impl PuzzleSet {
     }
 
     /// The same set with a note of where it comes from, which is saved with it.
+    #[must_use]
     pub fn with_provenance(mut self, provenance: Provenance) -> Self {
         self.provenance = Some(Arc::new(provenance));
         self

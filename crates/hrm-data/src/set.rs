@@ -307,6 +307,7 @@ impl PuzzleSet {
     }
 
     /// The set without derived puzzles: what is stored.
+    #[must_use]
     pub fn originals(&self) -> Self {
         let Some(derived) = &self.derived else {
             return self.clone();
@@ -451,6 +452,7 @@ impl PuzzleSet {
     /// The set of at most so many examples, of as many groups as can be: the first example of each group, which is of its
     /// original, then the second of each, and so on. They keep their order; their tokens are copied, those of derived
     /// puzzles as they are derived.
+    #[must_use]
     pub fn limited(&self, examples: usize) -> Self {
         if examples >= self.num_examples() {
             return self.clone();
@@ -526,6 +528,7 @@ impl PuzzleSet {
     }
 
     /// The groups in `range`, clipped to what there is; shares the tokens.
+    #[must_use]
     pub fn subset(&self, range: Range<usize>) -> Self {
         let end = range.end.min(self.num_groups());
         let start = range.start.min(end);
@@ -556,6 +559,7 @@ impl PuzzleSet {
     }
 
     /// The first `groups` groups, or all if there are fewer.
+    #[must_use]
     pub fn take(&self, groups: usize) -> Self {
         self.subset(0..groups)
     }

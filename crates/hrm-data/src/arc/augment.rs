@@ -124,6 +124,7 @@ impl ArcAugmentation {
     }
 
     /// The augmentation that undoes this one.
+    #[must_use]
     pub fn inverse(&self) -> Self {
         let mut colours = [0; 10];
         for (old, &new) in self.colours.iter().enumerate() {

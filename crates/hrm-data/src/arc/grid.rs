@@ -92,6 +92,7 @@ impl Grid {
     }
 
     /// The grid under a symmetry.
+    #[must_use]
     pub fn transform(&self, symmetry: Dihedral) -> Self {
         let cells = symmetry.apply(&self.cells, self.height(), self.width());
         let (height, width) = symmetry.shape(self.height(), self.width());

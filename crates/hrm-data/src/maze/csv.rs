@@ -31,6 +31,9 @@ pub fn read_csv(
 }
 
 /// [`read_csv`] from any reader; `name` stands for the file in errors.
+///
+/// # Errors
+/// As [`read_csv`].
 pub fn read_csv_from(
     reader: impl Read,
     name: impl AsRef<Path>,
@@ -87,6 +90,9 @@ pub fn write_csv(
 }
 
 /// [`write_csv`] to any writer; `name` stands for the file in errors.
+///
+/// # Errors
+/// As [`write_csv`].
 pub fn write_csv_to(
     writer: impl Write,
     name: impl AsRef<Path>,

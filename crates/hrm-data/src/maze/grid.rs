@@ -60,18 +60,27 @@ pub struct Maze {
 
 impl Maze {
     /// Reads `height * width` characters of `# SG`, row by row, without line ends and untrimmed.
+    ///
+    /// # Errors
+    /// Sides out of range, another number of characters or other ones, or not one start and one goal.
     pub fn parse(text: &str, height: usize, width: usize) -> Result<Self, DataError> {
         let cells = parse_cells(text, height, width, "'#', ' ', 'S', 'G'")?;
         Self::from_tokens(cells, height, width)
     }
 
     /// [`Maze::parse`] for a square maze of any size.
+    ///
+    /// # Errors
+    /// As [`Maze::parse`], or if the number of characters is no square.
     pub fn parse_square(text: &str) -> Result<Self, DataError> {
         let side = square_side(text)?;
         Self::parse(text, side, side)
     }
 
     /// Reads a drawing of one line per row; short lines are filled with open cells.
+    ///
+    /// # Errors
+    /// As [`Maze::parse`].
     pub fn parse_rows(text: &str) -> Result<Self, DataError> {
         let rows: Vec<&str> = text.lines().collect();
         let width = rows
@@ -85,6 +94,9 @@ impl Maze {
     }
 
     /// Takes tokens, [`WALL`] to [`GOAL`], row by row.
+    ///
+    /// # Errors
+    /// Sides out of range, another number of cells or other tokens, or not one start and one goal.
     pub fn from_tokens(cells: Vec<u8>, height: usize, width: usize) -> Result<Self, DataError> {
         check_sides(height, width)?;
         if cells.len() != height * width {
@@ -168,6 +180,7 @@ impl Maze {
     }
 
     /// The maze under a symmetry.
+    #[must_use]
     pub fn transform(&self, symmetry: Dihedral) -> Self {
         let cells = symmetry.apply(&self.cells, self.height, self.width);
         let (height, width) = symmetry.shape(self.height, self.width);
@@ -189,6 +202,7 @@ impl Maze {
 
     /// The least of the eight mazes that are this one under a symmetry: equal for two mazes exactly if one is
     /// the other turned or flipped.
+    #[must_use]
     pub fn canonical(&self) -> Self {
         Dihedral::ALL
             .into_iter()
@@ -225,12 +239,18 @@ pub struct MazePuzzle {
 
 impl MazePuzzle {
     /// A maze with its published label.
+    ///
+    /// # Errors
+    /// [`DataError::MazeNoPath`] if no way leads from start to goal.
     pub fn solve(maze: Maze) -> Result<Self, DataError> {
         let answer = maze.label().ok_or(DataError::MazeNoPath)?;
         Ok(Self { maze, answer })
     }
 
     /// A maze with an answer from outside, which must be a path from start to goal, if not the shortest.
+    ///
+    /// # Errors
+    /// If the answer is no such path, with what is wrong with it.
     pub fn new(maze: Maze, answer: Vec<u8>) -> Result<Self, DataError> {
         match maze.verify(&answer) {
             super::Verdict::Invalid(flaw) => Err(DataError::MazeAnswer {
@@ -241,6 +261,9 @@ impl MazePuzzle {
     }
 
     /// Reads question and answer of `height * width` characters each.
+    ///
+    /// # Errors
+    /// As [`Maze::parse`], or if the answer is none of the maze.
     pub fn parse(
         question: &str,
         answer: &str,

@@ -27,6 +27,9 @@ pub fn read_csv(
 }
 
 /// [`read_csv`] from any reader; `name` stands for the file in errors.
+///
+/// # Errors
+/// As [`read_csv`].
 pub fn read_csv_from(
     reader: impl Read,
     name: impl AsRef<Path>,

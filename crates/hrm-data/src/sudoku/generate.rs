@@ -49,6 +49,7 @@ impl Generator {
     }
 
     /// Puzzles with a number of givens drawn evenly from `clues`, not minimal.
+    #[must_use]
     pub fn with_clues(mut self, clues: RangeInclusive<usize>) -> Self {
         self.clues = clues;
         self.minimal = false;
@@ -56,12 +57,14 @@ impl Generator {
     }
 
     /// Whether no given may be superfluous.
+    #[must_use]
     pub fn with_minimal(mut self, minimal: bool) -> Self {
         self.minimal = minimal;
         self
     }
 
     /// Puzzles that take [`Solver`] so many guesses.
+    #[must_use]
     pub fn with_guesses(mut self, guesses: RangeInclusive<u64>) -> Self {
         self.guesses = guesses;
         self

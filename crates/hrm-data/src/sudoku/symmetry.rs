@@ -42,6 +42,7 @@ impl Symmetry {
     }
 
     /// The symmetry that undoes this one.
+    #[must_use]
     pub fn inverse(&self) -> Self {
         let side = self.size.side();
         let mut digits = self.digits;

@@ -56,6 +56,7 @@ impl Solver {
     }
 
     /// Gives up after so many guesses.
+    #[must_use]
     pub fn with_max_guesses(mut self, max_guesses: u64) -> Self {
         self.max_guesses = max_guesses;
         self
