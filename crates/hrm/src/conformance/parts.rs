@@ -251,37 +251,7 @@ pub(super) fn narrow_q_head(setting: &Setting) -> Found {
     let Sizes { b, l, d, .. } = setting.sizes();
     let std = 1.0 / (d as f64).sqrt();
     if setting.expected {
-        let up = host_values(17, std, [2 * d, d]);
-        let down = host_values(18, std, [d, 2 * d]);
-        let head = host_values(19, std, [2, d]);
-        let bias = host_values(20, 1.0, [2]).values;
-        let x = host_values(16, 1.0, [b, l, d]);
-        let outer = host::linear(&x, &up);
-        let sum = x.plus(&host::linear(&host::silu(&outer), &down));
-        let first = |rows: &Matrix| Matrix {
-            values: rows.rows().step_by(l).flatten().copied().collect(),
-            ..*rows
-        };
-        let mut q = host::linear(&first(&host::rms_norm(&sum)), &head);
-        for q in q.values.chunks_exact_mut(2) {
-            q.iter_mut().zip(&bias).for_each(|(q, bias)| *q += bias);
-        }
-        return on_host(q, |gradient| {
-            let gradient = host::linear_backward(&head, &gradient);
-            let gradient = host::rms_norm_backward(&first(&sum), &gradient);
-            let inner = host::linear_backward(&down, &gradient);
-            let inner = host::silu_backward(&first(&outer), &inner);
-            let rows = gradient.plus(&host::linear_backward(&up, &inner));
-            // Only the first position of a slot reaches the head.
-            let mut all = vec![0.0; b * l * d];
-            for (slot, row) in all.chunks_exact_mut(l * d).zip(rows.rows()) {
-                slot[..d].copy_from_slice(row);
-            }
-            Matrix {
-                values: all,
-                width: d,
-            }
-        });
+        return narrow_q_head_on_host(&setting.sizes());
     }
     let up = setting.input(17, std, [2 * d, d]);
     let down = setting.input(18, std, [d, 2 * d]);
@@ -298,6 +268,42 @@ pub(super) fn narrow_q_head(setting: &Setting) -> Found {
     })
 }
 
+fn narrow_q_head_on_host(sizes: &Sizes) -> Found {
+    let &Sizes { b, l, d, .. } = sizes;
+    let std = 1.0 / (d as f64).sqrt();
+    let up = host_values(17, std, [2 * d, d]);
+    let down = host_values(18, std, [d, 2 * d]);
+    let head = host_values(19, std, [2, d]);
+    let bias = host_values(20, 1.0, [2]).values;
+    let x = host_values(16, 1.0, [b, l, d]);
+    let outer = host::linear(&x, &up);
+    let sum = x.plus(&host::linear(&host::silu(&outer), &down));
+    let first = |rows: &Matrix| Matrix {
+        values: rows.rows().step_by(l).flatten().copied().collect(),
+        ..*rows
+    };
+    let mut q = host::linear(&first(&host::rms_norm(&sum)), &head);
+    for q in q.values.chunks_exact_mut(2) {
+        q.iter_mut().zip(&bias).for_each(|(q, bias)| *q += bias);
+    }
+    on_host(q, |gradient| {
+        let gradient = host::linear_backward(&head, &gradient);
+        let gradient = host::rms_norm_backward(&first(&sum), &gradient);
+        let inner = host::linear_backward(&down, &gradient);
+        let inner = host::silu_backward(&first(&outer), &inner);
+        let rows = gradient.plus(&host::linear_backward(&up, &inner));
+        // Only the first position of a slot reaches the head.
+        let mut all = vec![0.0; b * l * d];
+        for (slot, row) in all.chunks_exact_mut(l * d).zip(rows.rows()) {
+            slot[..d].copy_from_slice(row);
+        }
+        Matrix {
+            values: all,
+            width: d,
+        }
+    })
+}
+
 /// The input embedding: rows selected, a puzzle row put in front, scaled (Burn 0.22.0 fused `select` and `cat` wrongly,
 /// https://github.com/tracel-ai/burn/pull/6049).
 pub(super) fn select_and_cat(setting: &Setting) -> Found {
@@ -305,38 +311,7 @@ pub(super) fn select_and_cat(setting: &Setting) -> Found {
     let device: &Device = &setting.device;
     let tokens: Vec<i32> = (0..b * l).map(|cell| (cell * 5 % vocab) as i32).collect();
     if setting.expected {
-        let table = host_values(21, 1.0, [vocab, d]);
-        let rows = host_values(22, 1.0, [b, d]);
-        let scale = (d as f64).sqrt();
-        let token = |slot: usize, cell: usize| tokens[slot * l + cell] as usize;
-        let mut x = Vec::with_capacity(b * (l + 1) * d);
-        for (slot, row) in rows.rows().enumerate() {
-            x.extend(row.iter().map(|x| x * scale));
-            for cell in 0..l {
-                let at = token(slot, cell) * d;
-                x.extend(table.values[at..at + d].iter().map(|x| x * scale));
-            }
-        }
-        let x = Matrix {
-            values: x,
-            width: d,
-        };
-        return on_host(host::rope(&x, l + 1, 1, 1.0), |gradient| {
-            let gradient = host::rope(&gradient, l + 1, 1, -1.0);
-            let mut sums = vec![0.0; vocab * d];
-            for (index, row) in gradient.rows().enumerate() {
-                let (slot, position) = (index / (l + 1), index % (l + 1));
-                if let Some(cell) = position.checked_sub(1) {
-                    let at = token(slot, cell) * d;
-                    let sums = sums[at..at + d].iter_mut();
-                    sums.zip(row).for_each(|(sum, g)| *sum += g * scale);
-                }
-            }
-            Matrix {
-                values: sums,
-                width: d,
-            }
-        });
+        return select_and_cat_on_host(&setting.sizes(), &tokens);
     }
     let tokens = Tensor::<1, Int>::from_data(TensorData::new(tokens, [b * l]), device);
     let rows = setting.values(22, 1.0, [b, d]).cast(setting.dtype());
@@ -352,29 +327,49 @@ pub(super) fn select_and_cat(setting: &Setting) -> Found {
     })
 }
 
+fn select_and_cat_on_host(sizes: &Sizes, tokens: &[i32]) -> Found {
+    let &Sizes { b, l, d, vocab, .. } = sizes;
+    let table = host_values(21, 1.0, [vocab, d]);
+    let rows = host_values(22, 1.0, [b, d]);
+    let scale = (d as f64).sqrt();
+    let token = |slot: usize, cell: usize| tokens[slot * l + cell] as usize;
+    let mut x = Vec::with_capacity(b * (l + 1) * d);
+    for (slot, row) in rows.rows().enumerate() {
+        x.extend(row.iter().map(|x| x * scale));
+        for cell in 0..l {
+            let at = token(slot, cell) * d;
+            x.extend(table.values[at..at + d].iter().map(|x| x * scale));
+        }
+    }
+    let x = Matrix {
+        values: x,
+        width: d,
+    };
+    on_host(host::rope(&x, l + 1, 1, 1.0), |gradient| {
+        let gradient = host::rope(&gradient, l + 1, 1, -1.0);
+        let mut sums = vec![0.0; vocab * d];
+        for (index, row) in gradient.rows().enumerate() {
+            let (slot, position) = (index / (l + 1), index % (l + 1));
+            if let Some(cell) = position.checked_sub(1) {
+                let at = token(slot, cell) * d;
+                let sums = sums[at..at + d].iter_mut();
+                sums.zip(row).for_each(|(sum, g)| *sum += g * scale);
+            }
+        }
+        Matrix {
+            values: sums,
+            width: d,
+        }
+    })
+}
+
 /// Matrix products with what is fused to them, of sizes between those that a kernel likes: fusion and autotune together have
 /// been wrong on Vulkan (https://github.com/tracel-ai/burn/issues/5257).
 pub(super) fn chain_of_products(setting: &Setting) -> Found {
     let Sizes { b, l, d, .. } = setting.sizes();
     let std = 1.0 / (d as f64).sqrt();
     if setting.expected {
-        let weights: Vec<Matrix> = (0..4).map(|i| host_values(24 + i, std, [d, d])).collect();
-        let mut x = host_values(23, 1.0, [b, l, d]);
-        let mut passed = Vec::new();
-        for weight in weights.iter().chain(&weights) {
-            let y = host::linear(&x, weight);
-            let sum = x.plus(&host::silu(&y));
-            x = host::rms_norm(&sum);
-            passed.push((weight, y, sum));
-        }
-        return on_host(x, |mut gradient| {
-            for (weight, y, sum) in passed.into_iter().rev() {
-                gradient = host::rms_norm_backward(&sum, &gradient);
-                let inner = host::silu_backward(&y, &gradient);
-                gradient = gradient.plus(&host::linear_backward(weight, &inner));
-            }
-            gradient
-        });
+        return chain_on_host(&setting.sizes());
     }
     let weights: Vec<Tensor<2>> = (0..4).map(|i| setting.input(24 + i, std, [d, d])).collect();
     setting.with_gradient(setting.input(23, 1.0, [b, l, d]), |mut x| {
@@ -384,5 +379,27 @@ pub(super) fn chain_of_products(setting: &Setting) -> Found {
             x = ops::add_rms_norm(x, silu(y));
         }
         x
+    })
+}
+
+fn chain_on_host(sizes: &Sizes) -> Found {
+    let &Sizes { b, l, d, .. } = sizes;
+    let std = 1.0 / (d as f64).sqrt();
+    let weights: Vec<Matrix> = (0..4).map(|i| host_values(24 + i, std, [d, d])).collect();
+    let mut x = host_values(23, 1.0, [b, l, d]);
+    let mut passed = Vec::new();
+    for weight in weights.iter().chain(&weights) {
+        let y = host::linear(&x, weight);
+        let sum = x.plus(&host::silu(&y));
+        x = host::rms_norm(&sum);
+        passed.push((weight, y, sum));
+    }
+    on_host(x, |mut gradient| {
+        for (weight, y, sum) in passed.into_iter().rev() {
+            gradient = host::rms_norm_backward(&sum, &gradient);
+            let inner = host::silu_backward(&y, &gradient);
+            gradient = gradient.plus(&host::linear_backward(weight, &inner));
+        }
+        gradient
     })
 }
