@@ -714,6 +714,7 @@ fn a_packed_run_is_not_written_over() {
         "train --resume packed",
         "eval --checkpoint packed --data data",
         "import w.safetensors --out packed --force",
+        "import packed --out other",
     ] {
         workshop
             .untouched(|| workshop.run(line))

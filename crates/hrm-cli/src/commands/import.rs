@@ -10,6 +10,7 @@ use hrm::core::PuzzleIds;
 use hrm::core::store::{ConfigHints, ImportOptions, TensorFile, import, inspect};
 use hrm::device;
 use hrm::prelude::*;
+use hrm::train::TrainError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -148,10 +149,15 @@ pub(super) fn import_file(
     settings.check_out()?;
     if path.is_dir() {
         match RunFile::read(path) {
-            Ok(_) => bail!(
-                "{0} is a run already: go on with it by `hrm train --resume {0}`, or write its weights by `hrm export {0}`",
-                path.display()
-            ),
+            Ok(_) => {
+                if let Err(error @ TrainError::Packed { .. }) = Checkpoint::open(path) {
+                    return Err(error.into());
+                }
+                bail!(
+                    "{0} is a run already: go on with it by `hrm train --resume {0}`, or write its weights by `hrm export {0}`",
+                    path.display()
+                )
+            }
             Err(_) => bail!(
                 "{} is a folder; expected a checkpoint, which is a file",
                 path.display()
