@@ -79,10 +79,8 @@ fn from_csv(lines: &[Line], column: usize, task: Task, seq_len: usize) -> Vec<As
         let begin = begin + rest.len() - rest.trim_start_matches(['\r', '\n']).len();
         let place = begins.partition_point(|&first| first <= begin);
         // Past the header.
-        let Some(line) = place.checked_sub(1).filter(|&at| at > 0) else {
-            continue;
-        };
-        let Some(line) = lines.get(line) else {
+        let at = place.checked_sub(1).filter(|&at| at > 0);
+        let Some(line) = at.and_then(|at| lines.get(at)) else {
             continue;
         };
         let tokens = match (&line.text, record.get(column)) {

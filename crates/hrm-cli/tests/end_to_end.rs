@@ -232,6 +232,15 @@ fn steps_in_which_no_puzzle_was_finished_have_no_accuracy() {
     );
 }
 
+/// Sends a process a signal.
+#[cfg(unix)]
+fn send(signal: &str, to: &std::process::Child) {
+    let sent = std::process::Command::new("kill")
+        .args([signal, &to.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 /// Starts a training, stops it after its first step; gives the steps that it was to make and what it said.
 #[cfg(unix)]
 fn planned(workshop: &Workshop, out: &str, more: &str) -> (u64, String) {
@@ -247,11 +256,7 @@ fn planned(workshop: &Workshop, out: &str, more: &str) -> (u64, String) {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    send("-INT", &child);
     lines.for_each(drop);
     let stderr = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     let config = fs::read(workshop.path(out).join("config.json")).unwrap();
@@ -309,11 +314,7 @@ fn a_training_under_nohup_outlives_its_terminal() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         lines.next().unwrap().unwrap();
-        let killed = std::process::Command::new("kill")
-            .args(["-HUP", &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        send("-HUP", &child);
         let last: Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
         assert_eq!(last["type"], "trained");
         (child.wait().unwrap().code(), last["finished"] == true)

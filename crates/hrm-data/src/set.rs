@@ -798,6 +798,7 @@ mod tests {
             PuzzleSet::from_arrays(info, arrays).unwrap().fingerprint()
         };
         let same = other(&|_| {});
+        assert_eq!(same, other(&|_| {}));
         // Checkpoints hold it: another one for the same set would end every run.
         assert_eq!(
             same,

@@ -118,9 +118,7 @@ impl Snapshot {
     /// # Errors
     /// If the information can't be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
-        let mut bytes = Vec::new();
-        write_to(&mut bytes, Path::new("memory"), &self.info, &self.tensors)?;
-        Ok(bytes)
+        to_bytes(Path::new("memory"), &self.info, &self.tensors)
     }
 
     /// Writes the weights alone, raw and averaged: a checkpoint that evaluates and solves, from which no run goes on.
@@ -519,9 +517,7 @@ impl Checkpoint {
     /// # Errors
     /// If the information can't be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
-        let mut bytes = Vec::new();
-        write_to(&mut bytes, &self.path, &self.info, &self.tensors)?;
-        Ok(bytes)
+        to_bytes(&self.path, &self.info, &self.tensors)
     }
 
     /// Writes it, as [`Snapshot::write`] does.
@@ -857,6 +853,17 @@ fn checksum(state: &str, tensors: &BTreeMap<String, impl Part>) -> Result<String
         hash.update(data.bytes()?);
     }
     Ok(hex::encode(hash.finalize()))
+}
+
+/// What a file would hold; `path` is what errors name.
+fn to_bytes(
+    path: &Path,
+    info: &CheckpointInfo,
+    tensors: &BTreeMap<String, impl Part>,
+) -> Result<Vec<u8>, TrainError> {
+    let mut bytes = Vec::new();
+    write_to(&mut bytes, path, info, tensors)?;
+    Ok(bytes)
 }
 
 /// The header of a safetensors file, in a fixed order, so that equal states make equal files.

@@ -369,27 +369,17 @@ impl Trainer {
     fn check_batch(&self, batch: &Batch) -> Result<(), TrainError> {
         let rows = self.config.batch_size;
         let cells = [rows, self.config.model.seq_len];
-        let check = |field, fine: bool, expected: String, found: String| match fine {
-            true => Ok(()),
-            false => Err(TrainError::DataMismatch {
-                field,
-                expected,
-                found,
-            }),
-        };
         for (field, found) in [
             ("inputs", batch.inputs.dims()),
             ("labels", batch.labels.dims()),
         ] {
-            let fine = found == cells;
-            check(field, fine, format!("{cells:?}"), format!("{found:?}"))?;
+            check(found == cells, field, cells, found)?;
         }
-        for (field, [found]) in [
+        for (field, found) in [
             ("puzzle_ids", batch.puzzle_ids.dims()),
             ("min_segments", batch.min_segments.dims()),
         ] {
-            let fine = found == rows;
-            check(field, fine, format!("[{rows}]"), format!("[{found}]"))?;
+            check(found == [rows], field, [rows], found)?;
         }
         Ok(())
     }
@@ -566,23 +556,28 @@ impl Iterator for Trainer {
     }
 }
 
+fn check<T: std::fmt::Debug>(
+    fine: bool,
+    field: &'static str,
+    expected: T,
+    found: T,
+) -> Result<(), TrainError> {
+    match fine {
+        true => Ok(()),
+        false => Err(TrainError::DataMismatch {
+            field,
+            expected: format!("{expected:?}"),
+            found: format!("{found:?}"),
+        }),
+    }
+}
+
 /// Refuses data of other sizes than the model's.
 ///
 /// # Errors
 /// The first size that differs; the model may know more puzzle ids than the data use, and one without a puzzle table takes any.
 pub fn check_data(model: &HrmConfig, set: &PuzzleSet) -> Result<(), TrainError> {
     let (sizes, info) = (model.sizes(), set.info());
-    let check = |fine: bool, field, expected: usize, found: usize| {
-        if fine {
-            Ok(())
-        } else {
-            Err(TrainError::DataMismatch {
-                field,
-                expected: expected.to_string(),
-                found: found.to_string(),
-            })
-        }
-    };
     check(
         sizes.seq_len == info.seq_len,
         "seq_len",

@@ -101,12 +101,12 @@ struct Part {
     name: &'static str,
     /// Whether it holds matrix products, which a device may compute in TF32.
     products: bool,
-    /// What the CPU's side is computed by.
+    /// What its expected values are computed by.
     by: By,
     run: fn(&Setting) -> Result<Vec<Quantity>, ConformanceError>,
 }
 
-/// What computes the CPU's side of a part.
+/// What computes the expected values of a part: on the CPU, but for [`By::Itself`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     /// Plain operations of Burn.
@@ -119,6 +119,18 @@ enum By {
     Itself,
 }
 
+impl By {
+    /// What is said of it where the device is the one that computes them.
+    fn note(self) -> &'static str {
+        match self {
+            Self::Plain => "against Burn's plain operations",
+            Self::Host => "against loops in f64",
+            Self::Same => "against itself",
+            Self::Itself => "against parts on the same device",
+        }
+    }
+}
+
 /// In what a part is to be computed.
 struct Setting {
     /// Name of the part, for errors.
@@ -126,7 +138,7 @@ struct Setting {
     device: Device,
     compute: ComputeType,
     size: SuiteSize,
-    /// Whether this is the CPU's side, to be computed as [`By`] says.
+    /// Whether these are the expected values, computed as [`By`] says.
     expected: bool,
 }
 
@@ -468,7 +480,7 @@ impl Suite {
                     tolerance: self.tolerance(&quantity, found.measure, how),
                     largest_error: error,
                     note: match (found.measure, how) {
-                        _ if part.by == By::Itself => "against parts on the same device".to_owned(),
+                        _ if part.by == By::Itself => part.by.note().to_owned(),
                         (Measure::Unequal | Measure::Apart, How::Tf32) => {
                             "share of unequal values, products in TF32".to_owned()
                         }
@@ -476,11 +488,9 @@ impl Suite {
                             "share of unequal values".to_owned()
                         }
                         (_, How::Tf32) => "products in TF32".to_owned(),
-                        (_, How::Itself) if self.compute == ComputeType::F32 => match part.by {
-                            By::Plain => "against Burn's plain operations".to_owned(),
-                            By::Host => "against loops in f64".to_owned(),
-                            By::Same | By::Itself => "against itself".to_owned(),
-                        },
+                        (_, How::Itself) if self.compute == ComputeType::F32 => {
+                            part.by.note().to_owned()
+                        }
                         _ => String::new(),
                     },
                     quantity,

@@ -1,7 +1,6 @@
 //! `hrm export`.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -108,7 +107,6 @@ fn preset(checkpoint: &Path, sizes: Sizes) -> Result<Option<String>> {
     for dir in path.ancestors().skip(1).take(2) {
         match RunFile::read(dir) {
             Ok(file) => return Ok(file.preset.filter(|_| file.config.model.sizes() == sizes)),
-            Err(TrainError::Io { source, .. }) if source.kind() == ErrorKind::InvalidData => {}
             Err(error @ TrainError::Io { .. }) => return Err(error.into()),
             // No run, or the `config.json` of something else.
             Err(_) => {}

@@ -106,8 +106,8 @@ impl Record {
                 reason: "it has no config.json".to_owned(),
             });
         }
-        let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| TrainError::BadFile {
+        let text = fs::read(&path).map_err(TrainError::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| TrainError::BadFile {
             path,
             reason: error.to_string(),
         })

@@ -18,7 +18,7 @@ use hrm_act::{Batch, Metrics};
 use hrm_core::Hrm;
 use hrm_data::{PuzzleSet, Task};
 
-use crate::checkpoint::{Checkpoint, Snapshot};
+use crate::checkpoint::{Checkpoint, Snapshot, write_whole};
 use crate::error::TrainError;
 use crate::evaluate::{EvalConfig, Evaluation, evaluate};
 use crate::trainer::{StepReport, TrainState, Trainer, check_data};
@@ -34,8 +34,8 @@ pub(crate) use folder::{UNFINISHED, check_unpacked, list_checkpoints};
 
 use file::Record;
 use folder::{
-    check_over, check_unused, checkpoint_path, lock, prepare, prepare_over, prune, remove_after,
-    sweep, unmake,
+    check_over, check_unused, checkpoint_path, config_path, lock, prepare, prepare_over, prune,
+    remove_after, sweep, unmake,
 };
 use journal::Journal;
 use writer::Writer;
@@ -189,12 +189,11 @@ impl Run {
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
-        let record = Record::new(file);
         // Before anything is written it is known whether it can be.
-        record.text(dir)?;
+        let record = Record::new(file).text(dir)?;
         trainer.save(checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.
-        record.write(dir)?;
+        write_whole(&config_path(dir), record.as_bytes())?;
         Ok(Self::open(dir, trainer, lock))
     }
 

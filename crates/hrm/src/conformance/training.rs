@@ -176,15 +176,15 @@ pub(super) fn step(setting: &Setting) -> Found {
 /// a large batch are computed by other kernels than those of a part of it.
 pub(super) fn batch_in_parts(setting: &Setting) -> Found {
     let set = setting.set()?;
-    let (slots, parts) = match setting.size {
-        SuiteSize::Small => (6, 3),
-        SuiteSize::Published => (8, 2),
-        SuiteSize::Batch => (BATCH, 16),
+    let parts = match setting.size {
+        SuiteSize::Small => 3,
+        SuiteSize::Published => 2,
+        SuiteSize::Batch => 16,
     };
     let mut found = Vec::new();
     for name in MODELS {
         let config = setting.config(name, &set)?;
-        found.extend(whole_or_in_parts(setting, &config, &set, slots, parts)?);
+        found.extend(whole_or_in_parts(setting, &config, &set, parts)?);
     }
     if setting.size == SuiteSize::Batch {
         let make = || {
@@ -195,7 +195,7 @@ pub(super) fn batch_in_parts(setting: &Setting) -> Found {
         let set = make().map_err(TrainError::from)?;
         let mut config = setting.config("hrm-maze-1k", &set)?;
         config.batch_size = MAZES;
-        found.extend(whole_or_in_parts(setting, &config, &set, MAZES, 8)?);
+        found.extend(whole_or_in_parts(setting, &config, &set, 8)?);
     }
     Ok(found)
 }
@@ -204,9 +204,9 @@ fn whole_or_in_parts(
     setting: &Setting,
     config: &TrainConfig,
     set: &PuzzleSet,
-    slots: usize,
     parts: usize,
 ) -> Found {
+    let slots = config.batch_size;
     check_training(&setting.device, config, 1).map_err(|error| setting.device_error(error))?;
     let device = setting.device.clone().autodiff();
     let model = decisive(Hrm::new(&config.model, 3, &device).map_err(TrainError::from)?);
