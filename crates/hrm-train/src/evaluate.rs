@@ -165,6 +165,24 @@ pub fn evaluate(
     config: &EvalConfig,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation, TrainError> {
+    let found = evaluate_while(model, set, config, |done, _| {
+        progress(done);
+        true
+    })?;
+    Ok(found.expect("it was not broken off"))
+}
+
+/// As [`evaluate`]; `go_on` hears the puzzles done and of how many, and says whether to go on. None where it did not and puzzles
+/// were left.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_while(
+    model: &Hrm,
+    set: &PuzzleSet,
+    config: &EvalConfig,
+    mut go_on: impl FnMut(usize, usize) -> bool,
+) -> Result<Option<Evaluation>, TrainError> {
     check_data(model.config(), set)?;
     let device = &model.device();
     if config.batch_size == 0 || config.segments == 0 {
@@ -193,10 +211,13 @@ pub fn evaluate(
         let judged = read_compared(table, b)?.into_iter().take(real).flatten();
         answers.extend(judged.map(|answer| (answer, config.segments)));
         done += real;
-        progress(done);
+        if !go_on(done, set.num_examples()) && done < set.num_examples() {
+            return Ok(None);
+        }
     }
-    Ok(Evaluation::of(answers))
+    Ok(Some(Evaluation::of(answers)))
 }
+
 /// At most so many examples of the set.
 pub(crate) fn limited(set: &PuzzleSet, limit: Option<usize>) -> Cow<'_, PuzzleSet> {
     match limit {

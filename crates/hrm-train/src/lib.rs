@@ -29,7 +29,7 @@ pub use config::TrainConfig;
 pub use curve::{CurveConfig, PuzzleCurve, SegmentCurve, doubling, segment_curve};
 pub use ema::Ema;
 pub use error::TrainError;
-pub use evaluate::{AnswerWorth, EvalConfig, Evaluation, evaluate, wilson};
+pub use evaluate::{AnswerWorth, EvalConfig, Evaluation, evaluate, evaluate_while, wilson};
 pub use freeze::Freeze;
 pub use gradients::{Gradients, PuzzleGradients};
 pub use optimizer::{

@@ -36,8 +36,8 @@ Example:
 
 A recipe of the papers counts epochs: its steps follow from the batch and the data as they are after --set.
 
-A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C ends it after the step at hand with a checkpoint; a second \
-Ctrl-C ends at once.
+A run is a folder: config.json, metrics.jsonl, checkpoints/. Ctrl-C ends it after the step at hand with a checkpoint, an evaluation too; \
+a second Ctrl-C ends at once.
 
 `hrm presets` lists the recipes, `hrm presets NAME --data DIR` all keys that --set takes.")]
 pub(crate) struct Args {
@@ -644,13 +644,15 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     }
     let mut watchers = watch.open(&run, console)?;
     let (mut said, mut unwritten) = (Ok(()), false);
+    let mut beside = String::new();
     let trained = run.train_with(|event| {
         let heard = match event {
             RunEvent::Step(report) => {
                 watchers.step(report.step);
                 report.metrics.as_ref().map_or(Ok(()), |metrics| {
                     let step = Step::new(report, metrics);
-                    watchers.say(summary(&step));
+                    beside = summary(&step);
+                    watchers.say(beside.clone());
                     let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every);
                     if at_checkpoint && !console.shows_progress() {
                         watchers.aside(|| {
@@ -661,7 +663,12 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
                     console.event(&step)
                 })
             }
+            RunEvent::Evaluating { done, puzzles, .. } => {
+                watchers.say(format!("evaluated on {done} of {puzzles} held-out puzzles"));
+                Ok(())
+            }
             RunEvent::Evaluation { step, found, best } => {
+                watchers.say(beside.clone());
                 let line = Evaluated { step, best, found };
                 watchers.aside(|| console.note(line.describe()));
                 watchers

@@ -94,6 +94,9 @@ pub struct Progress {
     pub best: Option<Best>,
     /// Evaluations since then; 0 where the run has gone back to before it.
     pub since_best: u32,
+    /// Whether the evaluation that is due after the steps made was broken off: the run goes on with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation_due: bool,
     /// Steps of the checkpoint that the last fault made the run go back to.
     pub(crate) back_to: Option<u64>,
     /// Batches drawn before the last one that the last good report is of: that loss says nothing of what its own update did.

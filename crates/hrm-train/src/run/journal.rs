@@ -78,20 +78,27 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens it to go on after `step` steps with what the run then remembers: what was written after them is dropped and will
-    /// be written anew. Two things stay though they are of later steps: the evaluation that `best.safetensors` is of, and the
-    /// faults that the run remembers. Lines that this version doesn't understand stay as they are, but for a last one that was
-    /// cut off.
+    /// be written anew, as will an evaluation after them that is still due. Two things stay though they are of later steps: the
+    /// evaluation that `best.safetensors` is of, and the faults that the run remembers. Lines that this version doesn't
+    /// understand stay as they are, but for a last one that was cut off.
     pub(crate) fn open(dir: &Path, step: u64, progress: &Progress) -> Result<Self, TrainError> {
         let path = metrics_path(dir);
         if path.exists() {
             let (faults, mut faults_seen) = (progress.faults.len(), 0);
             let best = progress.best.map(|best| best.step);
+            // Of the time since the last fault; before it the run may have come as far and farther.
+            let is_due = |faults_seen| progress.evaluation_due && faults_seen == faults;
             let mut kept = Vec::new();
             for text in read(&path)?.split_inclusive(|&byte| byte == b'\n') {
                 let stays = match serde_json::from_slice(text) {
                     Ok(MetricsLine::Fault { .. }) => {
                         faults_seen += 1;
                         faults_seen <= faults
+                    }
+                    Ok(MetricsLine::Evaluation { step: at, .. })
+                        if at == step && is_due(faults_seen) =>
+                    {
+                        false
                     }
                     Ok(MetricsLine::Evaluation {
                         step: at,

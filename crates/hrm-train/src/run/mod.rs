@@ -20,7 +20,7 @@ use hrm_data::{PuzzleSet, Task};
 
 use crate::checkpoint::{Checkpoint, Snapshot, write_whole};
 use crate::error::TrainError;
-use crate::evaluate::{EvalConfig, Evaluation, evaluate};
+use crate::evaluate::{EvalConfig, Evaluation, evaluate_while};
 use crate::trainer::{StepReport, TrainState, Trainer, check_data};
 
 pub use file::{Changes, Difference, RunFile, differences};
@@ -45,7 +45,8 @@ use writer::Writer;
 pub enum Outcome {
     /// All steps are made.
     Finished,
-    /// The caller asked to stop; a checkpoint was written, where no [`RunEvent::Unwritten`] says otherwise.
+    /// The caller asked to stop; a checkpoint was written, where no [`RunEvent::Unwritten`] says otherwise. An evaluation that was
+    /// broken off is made anew when the run goes on.
     Interrupted,
     /// The evaluations have not improved for as many times as the configuration has patience.
     StoppedEarly,
@@ -57,6 +58,15 @@ pub enum Outcome {
 pub enum RunEvent<'a> {
     /// A step was made.
     Step(&'a StepReport),
+    /// Some of the held-out puzzles were evaluated on.
+    Evaluating {
+        /// Optimizer steps made.
+        step: u64,
+        /// Puzzles done.
+        done: usize,
+        /// Puzzles in all.
+        puzzles: usize,
+    },
     /// The held-out puzzles were evaluated on.
     Evaluation {
         /// Optimizer steps made.
@@ -417,7 +427,7 @@ impl Run {
         &mut self,
         on_event: &mut impl FnMut(RunEvent<'_>) -> bool,
     ) -> Result<Outcome, TrainError> {
-        let mut go_on = true;
+        let mut go_on = self.evaluate_due(on_event)?;
         while go_on && !self.has_lost_patience() {
             let made = match self.trainer.next() {
                 None => break,
@@ -449,13 +459,16 @@ impl Run {
                 None => self.write(snapshot, true, false)?,
             }
         }
-        Ok(if step >= self.trainer.config().steps {
-            Outcome::Finished
-        } else if self.has_lost_patience() {
-            Outcome::StoppedEarly
-        } else {
-            Outcome::Interrupted
-        })
+        let made_all = step >= self.trainer.config().steps;
+        Ok(
+            if made_all && !self.trainer.state().progress.evaluation_due {
+                Outcome::Finished
+            } else if self.has_lost_patience() {
+                Outcome::StoppedEarly
+            } else {
+                Outcome::Interrupted
+            },
+        )
     }
 
     fn has_lost_patience(&self) -> bool {
@@ -492,35 +505,74 @@ impl Run {
             if let Some(reason) = self.fault_before_writing(&snapshot)? {
                 return self.go_back(reason, on_event);
             }
-            let found = match evaluate {
-                true => self.evaluate()?,
-                false => None,
-            };
-            let mut is_best = false;
-            if let Some(found) = &found {
-                is_best = self.note(step, found);
+            go_on = self.keep(snapshot, save, evaluate, on_event)?;
+        }
+        Ok(on_event(RunEvent::Step(report)) && go_on)
+    }
+
+    /// The evaluation that was broken off when the run was interrupted, where there is one. Says whether to go on.
+    fn evaluate_due(
+        &mut self,
+        on_event: &mut impl FnMut(RunEvent<'_>) -> bool,
+    ) -> Result<bool, TrainError> {
+        let evaluates = self.trainer.config().eval_every.is_some();
+        let progress = self.trainer.progress_mut();
+        progress.evaluation_due &= evaluates;
+        if !progress.evaluation_due {
+            return Ok(true);
+        }
+        // The checkpoint that the run goes on from says that it is due.
+        let snapshot = self.trainer.snapshot()?;
+        self.keep(snapshot, true, true, on_event)
+    }
+
+    /// Has a state evaluated where that is due, and written where that is; one whose evaluation is broken off is written with a
+    /// note of that. Says whether to go on.
+    fn keep(
+        &mut self,
+        snapshot: Snapshot,
+        save: bool,
+        evaluate: bool,
+        on_event: &mut impl FnMut(RunEvent<'_>) -> bool,
+    ) -> Result<bool, TrainError> {
+        let step = snapshot.info().step;
+        if !evaluate {
+            self.write(snapshot, save, false)?;
+            return Ok(true);
+        }
+        let mut go_on = true;
+        let found = self.evaluate(|done, puzzles| {
+            go_on = on_event(RunEvent::Evaluating {
+                step,
+                done,
+                puzzles,
+            });
+            go_on
+        })?;
+        let (save, best) = match &found {
+            None => {
+                self.trainer.progress_mut().evaluation_due = true;
+                (true, false)
+            }
+            Some(found) => {
+                let best = self.note(step, found);
                 self.journal()?.write(&MetricsLine::Evaluation {
                     step,
                     evaluation: *found,
-                    best: is_best,
+                    best,
                 })?;
+                // What stops early is to be resumed where it stopped.
+                (save || self.has_lost_patience(), best)
             }
-            // What stops early is to be resumed where it stopped.
-            let save = save || self.has_lost_patience();
-            if save || is_best {
-                let progress = self.trainer.state().progress.clone();
-                self.write(snapshot.with_progress(progress), save, is_best)?;
-            }
-            if let Some(found) = &found {
-                let event = RunEvent::Evaluation {
-                    step,
-                    found,
-                    best: is_best,
-                };
-                go_on = on_event(event);
-            }
+        };
+        if save || best {
+            let progress = self.trainer.state().progress.clone();
+            self.write(snapshot.with_progress(progress), save, best)?;
         }
-        Ok(on_event(RunEvent::Step(report)) && go_on)
+        if let Some(found) = &found {
+            go_on &= on_event(RunEvent::Evaluation { step, found, best });
+        }
+        Ok(go_on)
     }
 
     /// What is wrong with a state that is to be written, if anything is: with its values, or with the loss since the last
@@ -543,19 +595,20 @@ impl Run {
         metrics.slots / (config.batch_size as f64 * config.log_every as f64)
     }
 
-    /// Evaluates on the held-out puzzles, with the averaged weights where there are any.
-    fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
-        let Some(set) = &self.held_out else {
-            return Ok(None);
-        };
+    /// Evaluates on the held-out puzzles, with the averaged weights where there are any; nothing where it is broken off.
+    fn evaluate(
+        &self,
+        go_on: impl FnMut(usize, usize) -> bool,
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let set = self.held_out.as_ref().ok_or(TrainError::NoHeldOut)?;
         let eval = EvalConfig::of(self.trainer.config());
-        let model = self.trainer.eval_model();
-        evaluate(&model, set, &eval, |_| {}).map(Some)
+        evaluate_while(&self.trainer.eval_model(), set, &eval, go_on)
     }
 
     /// Takes note of an evaluation; says whether it is the best.
     fn note(&mut self, step: u64, found: &Evaluation) -> bool {
         let progress = self.trainer.progress_mut();
+        progress.evaluation_due = false;
         let this = Best {
             step,
             exact: found.exact,

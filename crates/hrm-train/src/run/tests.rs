@@ -8,7 +8,7 @@ use hrm_data::{Augmentation, SetArrays, SetInfo};
 use super::*;
 use crate::config::TrainConfig;
 use crate::preset::Preset;
-use crate::{EvalConfig, WeightKind, check_data};
+use crate::{EvalConfig, WeightKind, check_data, evaluate};
 
 fn puzzles(seed: u64) -> Arc<PuzzleSet> {
     let puzzles = Generator::new(SudokuSize::Four).puzzles(12, seed).unwrap();
@@ -238,6 +238,90 @@ fn a_run_that_is_interrupted_around_faults_ends_as_the_unbroken_one() {
     for (a, b) in files(&broken).iter().zip(&files(&whole)) {
         assert!(a == b, "{}", a.0.display());
     }
+}
+
+#[test]
+fn an_evaluation_that_is_broken_off_is_made_first_when_the_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let mut file = run_file();
+    file.config.eval_every = Some(2);
+    file.config.eval_patience = Some(30);
+    let mut run = start(&whole, &file, None);
+    run.hold_out(puzzles(2)).unwrap();
+    let mut seen = Vec::new();
+    let outcome = run.train_with(|event| {
+        if let RunEvent::Evaluating {
+            step,
+            done,
+            puzzles,
+        } = event
+        {
+            seen.push((step, done, puzzles));
+        }
+        true
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Finished);
+    // Two batches each, and after the last step, too.
+    assert_eq!(seen[..3], [(2, 6, 12), (2, 12, 12), (4, 6, 12)]);
+    assert_eq!((seen.len(), seen[11]), (12, (12, 12, 12)));
+    drop(run);
+
+    // Every evaluation is broken off twice; the puzzles of the last batch are waited for.
+    drop(start(&broken, &file, None));
+    let (mut met, mut told) = (Vec::new(), 0);
+    loop {
+        let mut run = Run::resume(&broken, puzzles(1), None, &Device::flex()).unwrap();
+        run.hold_out(puzzles(2)).unwrap();
+        let due = run.trainer().state().progress.evaluation_due;
+        assert_eq!(due, !met.is_empty());
+        let outcome = run.train_with(|event| match event {
+            RunEvent::Evaluating { step, .. } => {
+                met.push(step);
+                met.iter().filter(|&&at| at == step).count() > 2
+            }
+            RunEvent::Step(_) => {
+                told += 1;
+                true
+            }
+            _ => true,
+        });
+        let step = run.trainer().state().step;
+        match outcome.unwrap() {
+            Outcome::Finished => break,
+            outcome => assert_eq!(outcome, Outcome::Interrupted),
+        }
+        assert!(run.trainer().state().progress.evaluation_due);
+        assert_eq!(
+            latest_checkpoint(&broken).unwrap(),
+            Some(checkpoint_path(&broken, step))
+        );
+        assert!(met.len() < 30);
+    }
+    // A step whose evaluation is broken off is told nevertheless.
+    assert_eq!((met.len(), told), (24, 12));
+    assert_eq!(names(&broken), names(&whole));
+    for (a, b) in files(&broken).iter().zip(&files(&whole)) {
+        assert!(a == b, "{}", a.0.display());
+    }
+
+    // Cut off once more, after the line of an evaluation and before the checkpoint that knows of it: it is written once.
+    let mut run = start(&dir.path().join("killed"), &file, None);
+    run.hold_out(puzzles(2)).unwrap();
+    let broken_off = |event: RunEvent<'_>| !matches!(event, RunEvent::Evaluating { step: 4, .. });
+    assert_eq!(run.train_with(broken_off).unwrap(), Outcome::Interrupted);
+    let line = MetricsLine::Evaluation {
+        step: 4,
+        evaluation: Evaluation::default(),
+        best: true,
+    };
+    run.journal().unwrap().write(&line).unwrap();
+    drop(run);
+    let killed = dir.path().join("killed");
+    let mut run = Run::resume(&killed, puzzles(1), None, &Device::flex()).unwrap();
+    run.hold_out(puzzles(2)).unwrap();
+    assert_eq!(run.train(|_| true).unwrap(), Outcome::Finished);
+    assert!(read_metrics(&killed).unwrap() == read_metrics(&whole).unwrap());
 }
 
 #[test]
