@@ -330,6 +330,24 @@ impl DataError {
         Self::CsvRecord { found }.at_line(path, line)
     }
 
+    /// What makes a [`DataError::Read`] of what the system says.
+    #[cfg(feature = "fs")]
+    pub(crate) fn read(path: &Path) -> impl Fn(std::io::Error) -> Self + Copy {
+        move |source| Self::Read {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// What makes a [`DataError::Write`] of what the system says.
+    #[cfg(feature = "fs")]
+    pub(crate) fn write(path: &Path) -> impl Fn(std::io::Error) -> Self + Copy {
+        move |source| Self::Write {
+            path: path.into(),
+            source,
+        }
+    }
+
     /// A [`DataError::Mismatch`].
     pub(crate) fn mismatch(
         what: impl Into<String>,

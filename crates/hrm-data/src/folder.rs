@@ -21,9 +21,17 @@ use crate::tokens::Tokens;
 use crate::{Augmentation, DataError, IGNORED, PuzzleSet, SetInfo, Task};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Sizes and special ids; what makes a folder a split.
+const DATASET: &str = "dataset.json";
+/// What we know of a data folder besides.
+const ABOUT: &str = "hrm.json";
+/// Names by puzzle id.
+const IDENTIFIERS: &str = "identifiers.json";
 
 /// No `dataset.json` or `hrm.json` is larger.
 const MAX_ABOUT: u64 = 1 << 20;
@@ -132,9 +140,9 @@ impl PuzzleSet {
     pub fn load(dir: impl AsRef<Path>, split: &str) -> Result<Self, DataError> {
         let dir = dir.as_ref();
         let folder = dir.join(split);
-        let about = folder.join("dataset.json");
+        let about = folder.join(DATASET);
         let dataset: Dataset = read_json(&about, MAX_ABOUT)?;
-        let hrm_path = dir.join("hrm.json");
+        let hrm_path = dir.join(ABOUT);
         let hrm: Option<Hrm> = match hrm_path.exists() {
             true => Some(read_json(&hrm_path, MAX_ABOUT)?),
             false => None,
@@ -180,7 +188,7 @@ impl PuzzleSet {
             None if originals && split == "train" => Augmentation::of_originals(info.task),
             None => Augmentation::None,
         };
-        let names_path = dir.join("identifiers.json");
+        let names_path = dir.join(IDENTIFIERS);
         let names: Option<Identifiers> = match names_path.exists() {
             true => Some(read_json(&names_path, MAX_IDENTIFIERS)?),
             false => None,
@@ -228,16 +236,18 @@ impl PuzzleSet {
     /// Writes the set as a split of a data folder, which is made if need be; another split in it stays. Arrays
     /// keep the element types they were read with, the widest where the sets of the split differ.
     ///
+    /// A split that is there is replaced once all is written; until then it stays as it is, whatever fails.
+    ///
     /// # Errors
     /// [`DataError::Write`]; [`DataError::Mismatch`] if the set has ignored labels but no id for them;
     /// [`DataError::Field`] if the folder holds a split of another task or with other names of the puzzle ids.
     pub fn save(&self, dir: impl AsRef<Path>, split: &str) -> Result<(), DataError> {
         let dir = dir.as_ref();
-        let (folder, names) = self.begin_save(dir, split)?;
+        let saving = self.begin_save(dir, split)?;
         let originals = self.originals();
-        originals.save_arrays(&folder)?;
+        originals.save_arrays(&saving.new)?;
         if let Some(derived) = &self.derived {
-            self.save_derived(&folder, derived)?;
+            self.save_derived(&saving.new, derived)?;
         }
         let totals = Totals {
             groups: originals.num_groups(),
@@ -249,14 +259,7 @@ impl PuzzleSet {
                 .map(|(name, _)| name)
                 .collect(),
         };
-        self.finish_save(
-            dir,
-            split,
-            self.augmentation,
-            self.derived.is_some(),
-            totals,
-            names,
-        )
+        self.finish_save(saving, self.augmentation, self.derived.is_some(), totals)
     }
 
     /// Writes the set as [`PuzzleSet::save`] does, but with the augmented puzzles written out, for programs that
@@ -295,7 +298,7 @@ impl PuzzleSet {
                 let expected = "as many as memory holds the numbers of";
                 DataError::mismatch("augmented examples", expected, examples)
             })?;
-        let (folder, names) = self.begin_save(dir, split)?;
+        let saving = self.begin_save(dir, split)?;
         let mut end = 0;
         for group in 0..self.num_groups() {
             for copy in 0..times {
@@ -311,7 +314,7 @@ impl PuzzleSet {
         let (inputs_type, labels_type) = self.element_types()?;
         let ignored = self.info.ignore_label_id.unwrap_or_default();
         let draws = Draws::new(seed);
-        let path = |array: &str| folder.join(format!("all__{array}.npy"));
+        let path = |array: &str| saving.new.join(format!("all__{array}.npy"));
         let shape = [examples, self.info.seq_len];
         let moved = matches!(self.augmentation, Augmentation::ArcTranslated);
         // Both arrays are drawn alike: a draw depends on the example's number alone.
@@ -350,24 +353,15 @@ impl PuzzleSet {
             examples,
             sets: vec!["all".to_owned()],
         };
-        self.finish_save(dir, split, Augmentation::None, false, totals, names)?;
+        self.finish_save(saving, Augmentation::None, false, totals)?;
         Ok(examples)
     }
 
-    /// Makes the folder of a split and refuses one of another task. With the names to write beside it, if any.
-    fn begin_save(
-        &self,
-        dir: &Path,
-        split: &str,
-    ) -> Result<(PathBuf, Option<Arc<Identifiers>>), DataError> {
+    /// Begins to write a split, and refuses a folder of another task or of other names.
+    fn begin_save<'a>(&self, dir: &'a Path, split: &'a str) -> Result<Saving<'a>, DataError> {
         self.read_about(dir)?;
         let names = self.names_to_write(dir, split)?;
-        let folder = dir.join(split);
-        std::fs::create_dir_all(&folder).map_err(|source| DataError::Write {
-            path: folder.clone(),
-            source,
-        })?;
-        Ok((folder, names))
+        Saving::begin(dir, split, names)
     }
 
     /// The names that `identifiers.json` shall have; `None` where it stays as it is. Another split needs its own.
@@ -376,7 +370,7 @@ impl PuzzleSet {
         dir: &Path,
         split: &str,
     ) -> Result<Option<Arc<Identifiers>>, DataError> {
-        let path = dir.join("identifiers.json");
+        let path = dir.join(IDENTIFIERS);
         let count = self.info.num_puzzle_ids;
         if !path.exists() {
             let blank = || (count == 1).then(|| Arc::new(Identifiers::blank()));
@@ -401,7 +395,7 @@ impl PuzzleSet {
 
     /// What `hrm.json` says so far.
     fn read_about(&self, dir: &Path) -> Result<Hrm, DataError> {
-        let path = dir.join("hrm.json");
+        let path = dir.join(ABOUT);
         if !path.exists() {
             return Ok(Hrm {
                 format: 1,
@@ -417,27 +411,25 @@ impl PuzzleSet {
         Ok(hrm)
     }
 
-    /// Writes what is said about the arrays, `dataset.json` last.
+    /// Writes what is said about the arrays, and puts all in its place.
     fn finish_save(
         &self,
-        dir: &Path,
-        split: &str,
+        saving: Saving<'_>,
         augmentation: Augmentation,
         derived: bool,
         totals: Totals,
-        names: Option<Arc<Identifiers>>,
     ) -> Result<(), DataError> {
-        if let Some(names) = names {
-            write_json(&dir.join("identifiers.json"), names.as_ref())?;
+        if let Some(names) = &saving.names {
+            write_json(&saving.new.join(IDENTIFIERS), names.as_ref())?;
         }
-        let mut hrm = self.read_about(dir)?;
+        let mut hrm = self.read_about(saving.dir)?;
         let entry = Split {
             augmentation,
             derived,
             provenance: self.provenance.as_deref().cloned(),
         };
-        hrm.splits.insert(split.to_owned(), entry);
-        write_json(&dir.join("hrm.json"), &hrm)?;
+        hrm.splits.insert(saving.split.to_owned(), entry);
+        write_json(&saving.new.join(ABOUT), &hrm)?;
         let info = &self.info;
         let dataset = Dataset {
             pad_id: info.pad_id.into(),
@@ -451,7 +443,8 @@ impl PuzzleSet {
             total_puzzles: Some(totals.puzzles as u64),
             sets: totals.sets,
         };
-        write_json(&dir.join(split).join("dataset.json"), &dataset)
+        write_json(&saving.new.join(DATASET), &dataset)?;
+        saving.finish()
     }
 
     /// The same set with a note of where it comes from, which is saved with it.
@@ -743,15 +736,72 @@ fn check_derived_names(
     Ok(())
 }
 
+/// A split on its way into its folder. All is written into a folder within it first: what fails leaves the split that was there.
+struct Saving<'a> {
+    dir: &'a Path,
+    split: &'a str,
+    new: PathBuf,
+    /// To be written beside it, if any.
+    names: Option<Arc<Identifiers>>,
+}
+
+impl<'a> Saving<'a> {
+    fn begin(
+        dir: &'a Path,
+        split: &'a str,
+        names: Option<Arc<Identifiers>>,
+    ) -> Result<Self, DataError> {
+        let new = dir.join(split).join(".new");
+        // Of a save that was killed.
+        if new.exists() {
+            std::fs::remove_dir_all(&new).map_err(DataError::write(&new))?;
+        }
+        std::fs::create_dir_all(&new).map_err(DataError::write(&new))?;
+        Ok(Self {
+            dir,
+            split,
+            new,
+            names,
+        })
+    }
+
+    /// Puts everything in its place. In between the folder is no split, so that arrays of two saves are never read as one.
+    fn finish(self) -> Result<(), DataError> {
+        let folder = self.dir.join(self.split);
+        let about = folder.join(DATASET);
+        if about.exists() {
+            std::fs::remove_file(&about).map_err(DataError::write(&about))?;
+        }
+        let unread = DataError::read(&self.new);
+        let place = |name: &OsStr| {
+            let to = match name == ABOUT || name == IDENTIFIERS {
+                true => self.dir.join(name),
+                false => folder.join(name),
+            };
+            std::fs::rename(self.new.join(name), &to).map_err(DataError::write(&to))
+        };
+        for entry in std::fs::read_dir(&self.new).map_err(unread)? {
+            let name = entry.map_err(unread)?.file_name();
+            if name != DATASET {
+                place(&name)?;
+            }
+        }
+        place(OsStr::new(DATASET))
+    }
+}
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.new);
+    }
+}
+
 /// Whether the folder holds a split that is not this one.
 fn has_other_split(dir: &Path, split: &str) -> Result<bool, DataError> {
-    let read_error = |source| DataError::Read {
-        path: dir.into(),
-        source,
-    };
+    let read_error = DataError::read(dir);
     for entry in std::fs::read_dir(dir).map_err(read_error)? {
         let entry = entry.map_err(read_error)?;
-        if entry.file_name() != split && entry.path().join("dataset.json").is_file() {
+        if entry.file_name() != split && entry.path().join(DATASET).is_file() {
             return Ok(true);
         }
     }
@@ -828,10 +878,7 @@ fn write_numbers(path: &Path, numbers: &[u32]) -> Result<(), DataError> {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path, limit: u64) -> Result<T, DataError> {
-    let read_error = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
+    let read_error = DataError::read(path);
     let file = std::fs::File::open(path).map_err(read_error)?;
     let found = file.metadata().map_err(read_error)?.len();
     if found > limit {

@@ -60,10 +60,7 @@ pub(crate) struct Npy {
 impl Npy {
     /// Opens an array of `rank` axes and checks its header against the length of the file.
     pub(crate) fn open(path: &Path, rank: usize) -> Result<Self, DataError> {
-        let read_error = |source| DataError::Read {
-            path: path.into(),
-            source,
-        };
+        let read_error = DataError::read(path);
         let mut file = File::open(path).map_err(read_error)?;
         let length = file.metadata().map_err(read_error)?.len();
         let mut start = [0; 12];
@@ -164,10 +161,7 @@ impl Npy {
         // change the file meanwhile, tokens change, which bounds every use of them; should it cut the file,
         // the process is ended by the system, as with every mapped file.
         #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&self.file) }.map_err(|source| DataError::Read {
-            path: self.path.clone(),
-            source,
-        })?;
+        let map = unsafe { Mmap::map(&self.file) }.map_err(DataError::read(&self.path))?;
         let range = self.data.start as usize..self.data.end as usize;
         if range.end > map.len() {
             return Err(self.problem("data", format!("{} bytes", range.end), map.len()));
@@ -189,10 +183,7 @@ impl Npy {
         for _ in 0..count {
             reader
                 .read_exact(&mut bytes[..width])
-                .map_err(|source| DataError::Read {
-                    path: self.path.clone(),
-                    source,
-                })?;
+                .map_err(DataError::read(&self.path))?;
             let [a, b, c, d, ..] = bytes;
             let value = match self.element {
                 ElementType::U8 => i64::from(a),
@@ -375,10 +366,7 @@ pub(crate) fn write_file(
     };
     write().map_err(|source| {
         let _ = std::fs::remove_file(&temporary);
-        DataError::Write {
-            path: path.into(),
-            source,
-        }
+        DataError::write(path)(source)
     })
 }
 

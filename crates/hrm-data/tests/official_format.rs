@@ -164,6 +164,56 @@ fn our_folder_keeps_task_augmentation_and_provenance_of_both_splits() {
 }
 
 #[test]
+fn a_split_is_replaced_as_a_whole_or_not_at_all() {
+    let (dir, all) = small_folder();
+    let (set, others) = (all.subset(0..20), all.subset(5..25));
+    let train = dir.path().join("train");
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(&train).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert_ne!(others.fingerprint(), set.fingerprint());
+    let there = || PuzzleSet::load(dir.path(), "train").map(|set| set.fingerprint());
+
+    // Nothing of it can be written.
+    let new = train.join(".new");
+    std::fs::write(&new, "").unwrap();
+    let error = others.save(dir.path(), "train").unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot write {}", new.display()));
+    assert_eq!(there().unwrap(), set.fingerprint());
+    std::fs::remove_file(&new).unwrap();
+
+    // What a save left that was killed is cleared away.
+    std::fs::create_dir(&new).unwrap();
+    std::fs::write(new.join("all__labels.npy"), "half").unwrap();
+    std::fs::write(new.join("other"), "").unwrap();
+    assert_eq!(there().unwrap(), set.fingerprint());
+    others.save(dir.path(), "train").unwrap();
+    assert_eq!(there().unwrap(), others.fingerprint());
+    assert_eq!(names(), before);
+
+    // One that ends between two arrays leaves no split: those of two saves may be of one shape.
+    let labels = train.join("all__labels.npy");
+    std::fs::remove_file(&labels).unwrap();
+    std::fs::create_dir(&labels).unwrap();
+    let error = set.save(dir.path(), "train").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot write {}", labels.display())
+    );
+    let error = there().unwrap_err();
+    let about = train.join("dataset.json");
+    assert_eq!(
+        error.to_string(),
+        format!("cannot read {}", about.display())
+    );
+    assert!(!new.exists());
+}
+
+#[test]
 fn ignored_labels_are_written_as_the_sets_ignore_id() {
     let examples = |ignore_label_id| {
         let info = SetInfo {

@@ -129,10 +129,7 @@ fn sort_unique(tasks: &mut [ArcTask]) -> Result<(), DataError> {
 
 /// What lies in a folder, sorted by name.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source| DataError::Read {
-        path: folder.into(),
-        source,
-    };
+    let failed = DataError::read(folder);
     let mut paths = fs::read_dir(folder)
         .and_then(|entries| {
             entries
@@ -145,10 +142,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
-    let failed = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
+    let failed = DataError::read(path);
     let file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?.len();
     let too_large = |found| DataError::TooLarge {

@@ -31,10 +31,7 @@ pub(super) struct Unpacked {
 /// Unpacks the JSON files of `folder`, and what the archive's top has of licence and readme. The folder that every path
 /// begins with, `NAME-REVISION`, is left out.
 pub(super) fn unpack(archive: &Path, folder: &str, to: &Path) -> Result<Unpacked, DataError> {
-    let garbled = |source| DataError::Read {
-        path: archive.into(),
-        source,
-    };
+    let garbled = DataError::read(archive);
     let problem = |field: &str, expected: &str, found: String| DataError::Field {
         path: archive.into(),
         field: field.into(),
@@ -101,7 +98,7 @@ pub(super) fn unpack(archive: &Path, folder: &str, to: &Path) -> Result<Unpacked
         let parent = path.parent().unwrap_or(to);
         fs::create_dir_all(parent)
             .and_then(|()| fs::write(&path, bytes))
-            .map_err(|source| DataError::Write { path, source })?;
+            .map_err(DataError::write(&path))?;
         unpacked.files += usize::from(of_folder);
     }
     // To the end, where the checksum of all of it is.

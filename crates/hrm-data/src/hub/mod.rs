@@ -266,10 +266,7 @@ fn is_hex(text: &str) -> bool {
 /// Compares a file of the cache with its announced size, and with the checksum that the cache names its content by. What
 /// is wrong is removed, so that it is downloaded anew.
 fn verify(path: &Path, size: Option<u64>, url: &str) -> Result<(), DataError> {
-    let read = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
+    let read = DataError::read(path);
     let content = path.canonicalize().map_err(read)?;
     let found_size = content.metadata().map_err(read)?.len();
     let announced = content

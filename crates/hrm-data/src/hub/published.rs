@@ -179,10 +179,7 @@ impl Published {
             }
         }
         let endpoint = self.endpoint(config)?;
-        fs::create_dir_all(folder).map_err(|source| DataError::Write {
-            path: folder.into(),
-            source,
-        })?;
+        fs::create_dir_all(folder).map_err(DataError::write(folder))?;
         let _lock = transfer::lock(folder)?;
         let agent = transfer::agent();
         let mut files = Vec::new();
@@ -249,10 +246,6 @@ impl Download {
     /// If the folder can't be written, or the archive is damaged, holds no tasks, or more or other than a data set may.
     pub fn place(&self, to: impl AsRef<Path>) -> Result<Placed, DataError> {
         let to = to.as_ref();
-        let unwritten = |path: &Path, source| DataError::Write {
-            path: path.into(),
-            source,
-        };
         let mut placed = Placed {
             set: self.set.name(),
             repository: self.set.repository(),
@@ -270,9 +263,9 @@ impl Download {
                     let _ = fs::remove_file(&new);
                     fs::hard_link(&file.path, &new)
                         .or_else(|_| fs::copy(&file.path, &new).map(drop))
-                        .map_err(|source| unwritten(&new, source))?;
+                        .map_err(DataError::write(&new))?;
                     // A new name of the same file is not renamed, where the old name is there.
-                    fs::rename(&new, &path).map_err(|source| unwritten(&path, source))?;
+                    fs::rename(&new, &path).map_err(DataError::write(&path))?;
                     let _ = fs::remove_file(&new);
                 }
                 Origin::GitHub(_, folder) => {
@@ -289,7 +282,7 @@ impl Download {
         }
         let path = to.join(RECORD);
         let record = serde_json::to_vec_pretty(&placed).unwrap_or_default();
-        fs::write(&path, record).map_err(|source| unwritten(&path, source))?;
+        fs::write(&path, record).map_err(DataError::write(&path))?;
         Ok(placed)
     }
 }

@@ -2,7 +2,7 @@
 //! checksum is right.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Done {
 
     fn write(&self, path: &Path) -> Result<(), DataError> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
-        fs::write(path, bytes).map_err(|source| written(path, source))
+        fs::write(path, bytes).map_err(DataError::write(path))
     }
 }
 
@@ -142,7 +142,7 @@ pub(super) fn fetch(
     if path.is_file()
         && let Some(done) = Done::read(&about).filter(|done| done.url == wanted.url)
     {
-        let found = read(&path, checksum(sha2::Sha256::new(), &path))?;
+        let found = checksum(sha2::Sha256::new(), &path).map_err(DataError::read(&path))?;
         // What was changed since is downloaded anew.
         if found == done.sha256 {
             require(wanted, &path, wanted.sha256, &found)?;
@@ -188,7 +188,7 @@ pub(super) fn fetch(
         sha256: found.clone(),
     };
     done.write(&about)?;
-    fs::rename(&part, &path).map_err(|source| written(&path, source))?;
+    fs::rename(&part, &path).map_err(DataError::write(&path))?;
     // Of no use without the part, and of no harm.
     let _ = fs::remove_file(&begun);
     fetched(wanted, path, found)
@@ -266,7 +266,7 @@ impl Transfer<'_> {
             let reason = "expected the checksum of the file, the server announces none";
             return Err(failed(url, reason.into()).into());
         }
-        let unwritten = |source| Failure::Final(written(&self.part, source));
+        let unwritten = |source| Failure::Final(DataError::write(&self.part)(source));
         let mut file = OpenOptions::new()
             .create(true)
             .append(start > 0)
@@ -280,7 +280,7 @@ impl Transfer<'_> {
                 tag: answer.tag.clone(),
             };
             let bytes = serde_json::to_vec(&begun).unwrap_or_default();
-            fs::write(&self.begun, bytes).map_err(|source| written(&self.begun, source))?;
+            fs::write(&self.begun, bytes).map_err(DataError::write(&self.begun))?;
         }
         let mut body = answer.response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -366,12 +366,13 @@ impl Transfer<'_> {
 /// Compares a whole file with the checksum that its tag is, and with the one demanded. Gives its SHA-256; a file that is
 /// wrong is removed.
 fn verify(wanted: Wanted, part: &Path, tag: Option<&str>) -> Result<String, DataError> {
-    let found = read(part, checksum(sha2::Sha256::new(), part))?;
+    let unread = DataError::read(part);
+    let found = checksum(sha2::Sha256::new(), part).map_err(unread)?;
     if let Some(tag) = tag.filter(|_| wanted.announced) {
         if tag.len() == 40 {
-            let size = read(part, part.metadata())?.len();
+            let size = part.metadata().map_err(unread)?.len();
             let blob = sha1::Sha1::new_with_prefix(format!("blob {size}\0"));
-            let git = read(part, checksum(blob, part))?;
+            let git = checksum(blob, part).map_err(unread)?;
             require(wanted, part, Some(tag), &git)?;
         } else {
             require(wanted, part, Some(tag), &found)?;
@@ -404,7 +405,7 @@ fn fetched(wanted: Wanted, path: PathBuf, sha256: String) -> Result<Fetched, Dat
     Ok(Fetched {
         file: wanted.name.into(),
         url: wanted.url.into(),
-        bytes: read(&path, path.metadata())?.len(),
+        bytes: path.metadata().map_err(DataError::read(&path))?.len(),
         sha256,
         path,
     })
@@ -478,20 +479,6 @@ fn is_checksum(tag: &str) -> bool {
     matches!(tag.len(), 40 | 64) && is_hex(tag)
 }
 
-fn read<T>(path: &Path, result: io::Result<T>) -> Result<T, DataError> {
-    result.map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })
-}
-
-fn written(path: &Path, source: io::Error) -> DataError {
-    DataError::Write {
-        path: path.into(),
-        source,
-    }
-}
-
 fn failed(what: &str, reason: String) -> DataError {
     DataError::Hub {
         what: what.into(),
@@ -502,7 +489,7 @@ fn failed(what: &str, reason: String) -> DataError {
 /// The sole user of a folder, as long as this lives.
 pub(super) fn lock(folder: &Path) -> Result<File, DataError> {
     let path = folder.join(".lock");
-    let file = File::create(&path).map_err(|source| written(&path, source))?;
+    let file = File::create(&path).map_err(DataError::write(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(failed(

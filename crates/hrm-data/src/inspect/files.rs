@@ -15,10 +15,7 @@ use std::path::Path;
 /// As [`PuzzleSet::load`]; [`DataError::Field`] if no folder inside holds a `dataset.json`.
 pub fn inspect_folder(dir: impl AsRef<Path>, limit: usize) -> Result<Report, DataError> {
     let dir = dir.as_ref();
-    let read_error = |source| DataError::Read {
-        path: dir.into(),
-        source,
-    };
+    let read_error = DataError::read(dir);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(read_error)? {
         let entry = entry.map_err(read_error)?;
@@ -127,10 +124,7 @@ impl CsvExamples {
     /// that mean nothing, a rating that is no number; a file without puzzles.
     pub fn read(path: impl AsRef<Path>, shape: Option<(usize, usize)>) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let file = std::fs::File::open(path).map_err(|source| DataError::Read {
-            path: path.into(),
-            source,
-        })?;
+        let file = std::fs::File::open(path).map_err(DataError::read(path))?;
         let mut records = Records::new(std::io::BufReader::new(file), path)?;
         let expected = ["source", "question", "answer", "rating"];
         if records.header != expected[..] {

@@ -23,10 +23,7 @@ pub fn read_csv(
     shape: Option<(usize, usize)>,
 ) -> Result<Vec<MazePuzzle>, DataError> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let file = File::open(path).map_err(DataError::read(path))?;
     read_csv_from(BufReader::new(file), path, shape)
 }
 
@@ -82,10 +79,7 @@ pub fn write_csv(
     puzzles: &[MazePuzzle],
 ) -> Result<(), DataError> {
     let path = path.as_ref();
-    let file = File::create(path).map_err(|source| DataError::Write {
-        path: path.into(),
-        source,
-    })?;
+    let file = File::create(path).map_err(DataError::write(path))?;
     write_csv_to(BufWriter::new(file), path, source, puzzles)
 }
 
@@ -100,10 +94,7 @@ pub fn write_csv_to(
     puzzles: &[MazePuzzle],
 ) -> Result<(), DataError> {
     let name = name.as_ref();
-    let failed = |error: std::io::Error| DataError::Write {
-        path: name.into(),
-        source: error,
-    };
+    let failed = DataError::write(name);
     let mut writer = csv::Writer::from_writer(writer);
     writer
         .write_record(HEADER)

@@ -19,10 +19,7 @@ pub fn read_csv(
     size: Option<SudokuSize>,
 ) -> Result<Vec<Puzzle>, DataError> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let file = File::open(path).map_err(DataError::read(path))?;
     read_csv_from(BufReader::new(file), path, size)
 }
 
@@ -83,10 +80,7 @@ fn parse(record: &csv::StringRecord, size: Option<SudokuSize>) -> Result<Puzzle,
 /// If the file cannot be written.
 pub fn write_csv(path: impl AsRef<Path>, puzzles: &[Puzzle]) -> Result<(), DataError> {
     let path = path.as_ref();
-    let file = File::create(path).map_err(|source| DataError::Write {
-        path: path.into(),
-        source,
-    })?;
+    let file = File::create(path).map_err(DataError::write(path))?;
     write_csv_to(BufWriter::new(file), path, puzzles)
 }
 
@@ -100,10 +94,7 @@ pub fn write_csv_to(
     puzzles: &[Puzzle],
 ) -> Result<(), DataError> {
     let name = name.as_ref();
-    let failed = |source: std::io::Error| DataError::Write {
-        path: name.into(),
-        source,
-    };
+    let failed = DataError::write(name);
     let mut writer = csv::Writer::from_writer(writer);
     writer
         .write_record(HEADER)
