@@ -49,7 +49,12 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "hrm-maze-1k",
         about: "HRM, 30x30 mazes with 1,000 examples",
-        make: |sizes| published(HrmConfig::hrm(sizes), 20_000.0, 1.0, 1e-4),
+        make: |sizes| {
+            let mut recipe = published(HrmConfig::hrm(sizes), 20_000.0, 1.0, 1e-4);
+            // Its official data are the 1,000 mazes as they are.
+            recipe.config.augment = false;
+            recipe
+        },
     },
     Preset {
         name: "hrm-arc-1",

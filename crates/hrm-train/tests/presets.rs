@@ -48,6 +48,39 @@ fn examples(count: usize) -> PuzzleSet {
     PuzzleSet::from_examples(SetInfo::sudoku(SudokuSize::Nine), inputs, labels).unwrap()
 }
 
+/// The names of all values of a configuration, and of the choices that hold some.
+fn keys(at: &str, value: &serde_json::Value, found: &mut Vec<String>) {
+    let Some(fields) = value.as_object() else {
+        found.push(at.to_owned());
+        return;
+    };
+    for (name, value) in fields {
+        match at {
+            "" => keys(name, value, found),
+            // What a choice holds is explained with it.
+            "model.levels" | "optimizer.rule" => found.push(at.to_owned()),
+            at => keys(&format!("{at}.{name}"), value, found),
+        }
+    }
+}
+
+#[test]
+fn every_key_is_explained() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut found = Vec::new();
+    for preset in PRESETS {
+        let config = serde_json::to_value(preset.config(&examples(1))).unwrap();
+        keys("", &config, &mut found);
+    }
+    assert!(found.len() > 30 * PRESETS.len(), "{found:?}");
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|key| !page.contains(&format!("`{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn the_published_recipes_have_their_published_numbers() {
     let thousand = examples(1000);
@@ -73,6 +106,8 @@ fn the_published_recipes_have_their_published_numbers() {
         let min_ratio = if full { 0.1 } else { 1.0 };
         assert_eq!(config.schedule.min_ratio, min_ratio, "{name}");
         assert_eq!(config.gradient_clip, None, "{name}");
+        let as_they_are = full || name == "hrm-maze-1k";
+        assert_eq!(config.augment, !as_they_are, "{name}");
         assert_eq!(config.act.max_segments, segments, "{name}");
         assert_eq!(config.act.exploration, 0.1, "{name}");
         let loss = if full {
