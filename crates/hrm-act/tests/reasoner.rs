@@ -554,6 +554,10 @@ fn verdicts_follow_verifier_and_confidence() {
     answer.confidence = 0.7;
     assert_eq!(answer.verdict(0.5), Verdict::Unverified);
     assert_eq!(answer.verdict(0.8), Verdict::Abstained);
+    // Of a model that has diverged, too, nothing is withheld unless that is asked for.
+    answer.confidence = f32::NAN;
+    assert_eq!(answer.verdict(0.0), Verdict::Unverified);
+    assert_eq!(answer.verdict(0.1), Verdict::Abstained);
     answer.verified = Some(false);
     assert_eq!(answer.verdict(0.5), Verdict::Abstained);
     assert_eq!(answer.verdict(0.0), Verdict::Unverified);

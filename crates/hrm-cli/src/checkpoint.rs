@@ -25,18 +25,28 @@ pub(crate) struct Loaded {
     pub(crate) model: Hrm,
     pub(crate) info: CheckpointInfo,
     pub(crate) task: Task,
-    /// Which of its weights the model has.
-    pub(crate) weights: Weights,
+    /// Those that think along.
+    pub(crate) also: Vec<Loaded>,
 }
 
 impl Loaded {
-    /// Refuses an id that the puzzle table has no row for.
+    /// It, and those that think along.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
+    }
+
+    /// Refuses an id that a puzzle table has no row for.
     pub(crate) fn check_puzzle_id(&self, id: u32) -> Result<()> {
-        let rows = self.model.config().num_puzzle_ids;
-        if usize::try_from(id).is_ok_and(|id| id < rows) {
-            return Ok(());
+        for loaded in self.all() {
+            let rows = loaded.model.config().num_puzzle_ids;
+            if !usize::try_from(id).is_ok_and(|id| id < rows) {
+                bail!(
+                    "--puzzle-id: expected a row below {rows} of the puzzle table of {}, found {id}",
+                    loaded.path.display()
+                );
+            }
         }
-        bail!("--puzzle-id: expected a row below {rows} of the puzzle table, found {id}");
+        Ok(())
     }
 }
 
@@ -70,6 +80,6 @@ pub(crate) fn load(run_or_file: &Path, weights: Weights, device: &Device) -> Res
         model,
         info,
         task,
-        weights,
+        also: Vec::new(),
     })
 }

@@ -58,12 +58,17 @@ impl Pictures {
         if !self.wanted() {
             return Ok(());
         }
+        // A vote per cell may have no thinking of its own.
+        let (trace, q_halt) = match answer.trace.is_empty() {
+            true => (vec![answer.tokens.clone()], vec![answer.q_halt]),
+            false => (answer.trace.clone(), answer.trace_q_halt.clone()),
+        };
         let thinking = Thinking {
             title: String::new(),
             task: self.task,
             question: question.to_vec(),
-            trace: answer.trace.clone(),
-            q_halt: answer.trace_q_halt.clone(),
+            trace,
+            q_halt,
             truth: None,
         };
         if let Some(path) = &self.png {

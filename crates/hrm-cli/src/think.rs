@@ -1,6 +1,6 @@
 //! Options that say how a model thinks about puzzles.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::builder::RangedU64ValueParser;
@@ -8,7 +8,7 @@ use clap::{Args as Arguments, ValueEnum};
 use hrm::device;
 use hrm::prelude::*;
 
-use crate::checkpoint::{Loaded, load};
+use crate::checkpoint::{Loaded, Weights, load};
 
 /// How long to think and how often to try.
 #[derive(Debug, Arguments)]
@@ -89,6 +89,26 @@ impl Think {
         self.rollouts > 1 || self.views > 1 || !self.also.is_empty()
     }
 
+    /// Reads a checkpoint, and those that think along.
+    ///
+    /// Refuses one of another task than the first: its sizes may be the same.
+    pub(crate) fn load(&self, path: &Path, weights: Weights, device: &Device) -> Result<Loaded> {
+        let mut loaded = load(path, weights, device)?;
+        for path in &self.also {
+            let other = load(path, weights, device)?;
+            if other.task != loaded.task {
+                bail!(
+                    "--also {}: expected a model of the task of the first, {}, found {}",
+                    path.display(),
+                    serde_json::to_string(&loaded.task)?,
+                    serde_json::to_string(&other.task)?
+                );
+            }
+            loaded.also.push(other);
+        }
+        Ok(loaded)
+    }
+
     /// Most segments on a puzzle.
     pub(crate) fn max_segments(&self, loaded: &Loaded) -> u32 {
         self.segments.unwrap_or(loaded.info.config.act.max_segments)
@@ -141,12 +161,14 @@ impl Think {
             },
             seed: self.seed,
         };
-        device::check_inference(&loaded.model, config.slots).context("--batch")?;
         let mut reasoner = Reasoner::new(&loaded.model, config)?.with_attempts(attempts)?;
-        for path in &self.also {
-            let other = load(path, loaded.weights, &loaded.model.device())?;
-            reasoner = reasoner.with_model(&other.model)?;
+        for other in &loaded.also {
+            reasoner = reasoner
+                .with_model(&other.model)
+                .with_context(|| format!("--also {}", other.path.display()))?;
         }
+        let models: Vec<&Hrm> = loaded.all().map(|loaded| &loaded.model).collect();
+        device::check_inference(&models, config.slots).context("--batch")?;
         Ok(reasoner.with_task(loaded.task))
     }
 }

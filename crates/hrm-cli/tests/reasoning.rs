@@ -182,6 +182,33 @@ fn attempts_of_every_kind_go_together() {
 }
 
 #[test]
+fn a_checkpoint_that_thinks_along_is_of_the_same_task_and_is_looked_at_first() {
+    let workshop = Workshop::with_run();
+    // Mazes of as many cells and tokens.
+    for line in [
+        "data maze generate --size 4 --min-path 3 --count 12 --seed 1 --out mazes.csv",
+        "data build maze --input mazes.csv --test-count 2 --out mazes",
+        "train --preset trm-small --data mazes --out maze-run --steps 1 --set model.hidden_size=16 --set model.num_heads=2 \
+         --set batch_size=4",
+    ] {
+        workshop.run(line).ok();
+    }
+    let said = ["--also maze-run", "\"sudoku\"", "\"maze\""];
+    for line in [
+        "eval --checkpoint run --data data --also maze-run",
+        "solve --checkpoint run --also maze-run 1.....3........2",
+        // Not after the first part, which takes long.
+        "eval --checkpoint run --data data --curve --also maze-run",
+    ] {
+        workshop.run(line).refused(&said);
+    }
+    let curve = "eval --checkpoint run --data data --curve";
+    for (more, said) in [("--also nowhere", "nowhere"), ("--noise=-1", "noise")] {
+        workshop.run(&format!("{curve} {more}")).refused(&[said]);
+    }
+}
+
+#[test]
 fn what_is_neither_verified_nor_sure_is_withheld() {
     let workshop = Workshop::with_run();
     let line = "eval --checkpoint run --data data --min-confidence 2 --json";

@@ -53,6 +53,11 @@ pub(super) fn choose(
     let mut best = outcomes.swap_remove(best);
     if let Some((tokens, q_halt, q_continue)) = composed {
         best.verified = verifier.map(|verifier| verifier.verify(puzzle, &tokens));
+        if tokens != best.tokens {
+            // What the surest attempt thought does not lead to this grid.
+            best.trace.clear();
+            best.trace_q_halt.clear();
+        }
         best = Outcome {
             tokens,
             q_halt,
@@ -149,8 +154,8 @@ mod tests {
             q_halt,
             q_continue: -1.0,
             verified: None,
-            trace: Vec::new(),
-            trace_q_halt: Vec::new(),
+            trace: vec![vec![9, 9], tokens.to_vec()],
+            trace_q_halt: vec![-1.0, q_halt],
         }
     }
 
@@ -225,10 +230,13 @@ mod tests {
         ];
         let answer = chosen(Choice::CellVote, &outcomes);
         assert_eq!((answer.tokens, answer.votes), (vec![5, 5], 1));
+        assert!(answer.trace.is_empty() && answer.trace_q_halt.is_empty());
         assert_eq!((answer.q_halt, answer.verified), (1.0, Some(true)));
-        // One vote each: the higher confidence.
+        // One vote each: the higher confidence, and the grid is that of an attempt.
         let answer = chosen(Choice::CellVote, &outcomes[1..]);
         assert_eq!(answer.tokens, [2, 5]);
+        assert_eq!(answer.trace, [[9, 9], [2, 5]]);
+        assert_eq!(answer.trace_q_halt, [-1.0, 2.0]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub struct Answer {
     pub confidence: f32,
     /// What the verifier says; none where there is no verifier.
     pub verified: Option<bool>,
-    /// The answer after every segment of that attempt, the last one included, where the configuration asks for a trace.
+    /// The answer after every segment of that attempt, the last one included, where the configuration asks for a trace. A vote
+    /// per cell whose grid is not that of the surest attempt has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<Vec<u8>>,
     /// q_halt after every segment of that attempt, logits, beside the trace.
@@ -54,7 +55,8 @@ impl Answer {
             Some(false) => 0.0,
             None => self.confidence,
         };
-        if confidence >= min_confidence {
+        // A model that has diverged is sure of nothing: its confidence is no number.
+        if min_confidence <= 0.0 || confidence >= min_confidence {
             Verdict::Unverified
         } else {
             Verdict::Abstained

@@ -9,7 +9,7 @@ mod rating;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
 use hrm::act::reasoner::Summary;
 use hrm::data::IGNORED;
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::arguments::at_least_one;
-use crate::checkpoint::{Loaded, Weights, has_other_ids, load};
+use crate::checkpoint::{Loaded, Weights, has_other_ids};
 use crate::console::Console;
 use crate::splits::load_split;
 use crate::think::{Think, is_verifiable};
@@ -137,11 +137,14 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     args.ballot.check(args.force)?;
     args.curve.check(args.force)?;
     let device = device::choose(args.device.as_deref())?;
-    let loaded = load(&args.checkpoint, args.weights, &device)?;
+    let loaded = args.think.load(&args.checkpoint, args.weights, &device)?;
     let set = load_split(&args.data, &args.split)?;
-    check_data(loaded.model.config(), &set)?;
+    for loaded in loaded.all() {
+        check_data(loaded.model.config(), &set)
+            .with_context(|| loaded.path.display().to_string())?;
+        warn_of_ids(loaded, &set, &args.data, console);
+    }
     check_task(&loaded, &set, &args.data)?;
-    warn_of_ids(&loaded, &set, &args.data, console);
     let set = set.limited(args.limit.unwrap_or(usize::MAX));
     let asked = Asked {
         total: set.num_examples(),

@@ -136,8 +136,10 @@ impl Made {
             last: None,
             best: None,
         };
+        let mut evaluations: Vec<Held> = Vec::new();
         for line in read_metrics(dir)? {
-            result.step = result.step.max(line.step());
+            // In their order: after a fault the run is where it went back to.
+            result.step = line.step();
             match line {
                 MetricsLine::Step(report) => {
                     if let Some(metrics) = report.metrics {
@@ -157,15 +159,19 @@ impl Made {
                         exact_interval: evaluation.exact_interval,
                         cell_accuracy: evaluation.cell_accuracy,
                     };
-                    result.last = Some(held);
+                    evaluations.push(held);
                     if best {
                         result.best = Some(held);
                     }
                 }
-                MetricsLine::Fault { .. } => result.faults += 1,
+                MetricsLine::Fault { step, .. } => {
+                    result.faults += 1;
+                    evaluations.retain(|held| held.step <= step);
+                }
                 _ => {}
             }
         }
+        result.last = evaluations.pop();
         Ok(result)
     }
 }
@@ -308,6 +314,50 @@ fn markdown(groups: &[Group]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_has_gone_back_is_where_it_went_back_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let puzzles = hrm::data::sudoku::Generator::new(SudokuSize::Four).puzzles(2, 1);
+        let set =
+            PuzzleSet::from_sudokus(&puzzles.unwrap(), SudokuSize::Four, Augmentation::Sudoku);
+        let config = Preset::by_name("trm-small").unwrap().config(&set.unwrap());
+        let file = RunFile {
+            preset: None,
+            data: "data".into(),
+            config,
+        };
+        let evaluation = |step, exact, best| MetricsLine::Evaluation {
+            step,
+            evaluation: Evaluation {
+                puzzles: 10,
+                exact,
+                ..Evaluation::default()
+            },
+            best,
+        };
+        let fault = hrm::train::Fault {
+            found: 550,
+            reason: "spoilt".to_owned(),
+            remedy: Some(hrm::train::Remedy::LowerRate),
+            rate: 0.5,
+        };
+        let lines = [
+            evaluation(250, 3, true),
+            // Kept, since its weights are.
+            evaluation(500, 7, true),
+            MetricsLine::Fault { step: 400, fault },
+        ];
+        let text: String = lines
+            .iter()
+            .map(|line| serde_json::to_string(line).unwrap() + "\n")
+            .collect();
+        std::fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
+        let made = Made::read(folder.path(), &file).unwrap();
+        assert_eq!((made.step, made.faults), (400, 1));
+        assert_eq!(made.last.map(|held| held.step), Some(250));
+        assert_eq!(made.best.map(|held| held.step), Some(500));
+    }
 
     #[test]
     fn a_spread_by_hand() {

@@ -12,7 +12,7 @@ use hrm::prelude::*;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::checkpoint::{Loaded, Weights, load};
+use crate::checkpoint::{Loaded, Weights};
 use crate::console::Console;
 use crate::grid::Drawing;
 #[cfg(feature = "draw")]
@@ -122,7 +122,7 @@ struct Bad<'a> {
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(args.device.as_deref())?;
-    let loaded = load(&args.checkpoint, args.weights, &device)?;
+    let loaded = args.think.load(&args.checkpoint, args.weights, &device)?;
     loaded.check_puzzle_id(args.puzzle_id)?;
     let seq_len = loaded.model.config().seq_len;
     let (source, asked) = read(args, loaded.task, seq_len)?;

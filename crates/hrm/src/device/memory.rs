@@ -65,7 +65,7 @@ fn nvidia_memory(device: &Device) -> Option<Memory> {
 
 /// Estimated memory of a computation: so much whatever the batch, and so much for each slot. In bytes; to be taken as what is
 /// needed within a third or so, for backends hold on to buffers in their own ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Weights and what belongs to them.
     pub fixed: u64,
@@ -100,6 +100,14 @@ impl Footprint {
     /// Of a model that answers, per slot of so many that it computes at a time. `fused` as for [`Footprint::training`].
     pub fn inference(model: &HrmConfig, fused: bool, slots: usize) -> Self {
         Self::of_slots(model, fused, slots)
+    }
+
+    /// Of two computations that go on at a time, of as many slots each.
+    fn beside(self, other: Self) -> Self {
+        Self {
+            fixed: self.fixed.saturating_add(other.fixed),
+            per_slot: self.per_slot.saturating_add(other.per_slot),
+        }
     }
 
     /// Of a model that computes so many slots at a time.
@@ -286,14 +294,23 @@ pub fn check_training(
     }
 }
 
-/// Refuses to let a model think in more slots at a time than its device has the memory for. Where that isn't known, nothing is refused.
+/// Refuses to let models of one device think, each in so many slots at a time, where it has not the memory for that. Where the memory isn't
+/// known, nothing is refused.
 ///
 /// # Errors
 /// [`DeviceError::TooLittleMemory`] says how much is needed and what fits.
-pub fn check_inference(model: &Hrm, slots: usize) -> Result<(), DeviceError> {
-    let device = model.device();
+pub fn check_inference(models: &[&Hrm], slots: usize) -> Result<(), DeviceError> {
+    let Some(first) = models.first() else {
+        return Ok(());
+    };
+    let device = first.device();
     let is_flex = is_flex(&device);
-    let of = |slots| Footprint::inference(model.config(), is_flex, slots);
+    let of = |slots| {
+        let footprints = models
+            .iter()
+            .map(|model| Footprint::inference(model.config(), is_flex, slots));
+        footprints.fold(Footprint::default(), Footprint::beside)
+    };
     check_memory(&device, of, slots)
 }
 
@@ -394,8 +411,9 @@ mod tests {
             ..SUDOKU
         };
         let model = Hrm::new(&HrmConfig::trm_mlp(sizes), 1, &Device::flex()).unwrap();
-        check_inference(&model, 64).unwrap();
-        let error = check_inference(&model, 1 << 32).unwrap_err();
+        check_inference(&[], 1 << 32).unwrap();
+        check_inference(&[&model], 64).unwrap();
+        let error = check_inference(&[&model], 1 << 32).unwrap_err();
         assert!(matches!(error, DeviceError::TooLittleMemory { batch, .. } if batch == 1 << 32));
     }
 

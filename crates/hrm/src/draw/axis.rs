@@ -189,7 +189,7 @@ fn number(value: f64, ticks: Option<(f64, f64)>) -> String {
         Some((step, _)) => (0..9)
             .find(|&decimals| {
                 let shifted = step / scale * 10f64.powi(decimals);
-                (shifted - shifted.round()).abs() < 1e-6 * shifted.max(1.0)
+                shifted > 0.5 && (shifted - shifted.round()).abs() < 1e-6 * shifted
             })
             .unwrap_or(9) as usize,
         None => 4,
@@ -225,6 +225,16 @@ mod tests {
         assert_eq!(labels(&axis), ["1", "2", "4", "8", "16", "32", "64"]);
         assert_eq!(axis.place(8.0), Some(3.0));
         assert_eq!(axis.place(0.0), None);
+    }
+
+    #[test]
+    fn ticks_that_are_close_together_have_labels_of_their_own() {
+        let axis = Axis::new([0.693_147_0, 0.693_147_4].into_iter(), false, true);
+        let mut found = labels(&axis);
+        let ticks = found.len();
+        found.dedup();
+        assert!(ticks > 2 && found.len() == ticks, "{found:?}");
+        assert!(found[0].starts_with("0.693147"), "{found:?}");
     }
 
     #[test]

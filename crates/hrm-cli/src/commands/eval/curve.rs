@@ -206,6 +206,11 @@ pub(super) fn run(
     if ratings.is_none() && !args.curve.bins.is_empty() {
         bail!("--bins: expected puzzles with a rating; these have none without --ratings");
     }
+    if parts.iter().any(|&part| part != Part::Segments) {
+        // What it refuses, it refuses before the first part.
+        args.think
+            .reasoner_of(loaded, config(args, 1), args.think.rollouts)?;
+    }
     let (mut points, mut told) = (Vec::new(), Ok(()));
     for part in parts {
         let found = match part {
