@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Sizes and special ids; what makes a folder a split.
-const DATASET: &str = "dataset.json";
+pub(crate) const DATASET: &str = "dataset.json";
 /// What we know of a data folder besides.
 const ABOUT: &str = "hrm.json";
 /// Names by puzzle id.

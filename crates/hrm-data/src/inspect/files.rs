@@ -1,6 +1,7 @@
 //! Looks at data folders and CSV files.
 
 use super::{Distribution, Examined, Report, Shared, examine};
+use crate::folder::DATASET;
 use crate::maze::{self, Maze};
 use crate::numbered::Records;
 use crate::sudoku::{Board, SudokuSize};
@@ -42,7 +43,7 @@ pub fn inspect_folder(dir: impl AsRef<Path>, limit: usize) -> Result<Report, Dat
 /// # Errors
 /// If that can't be told, as of a folder that may not be read.
 pub fn is_split(dir: impl AsRef<Path>) -> Result<bool, DataError> {
-    let about = dir.as_ref().join("dataset.json");
+    let about = dir.as_ref().join(DATASET);
     match std::fs::metadata(&about) {
         Ok(found) => Ok(found.is_file()),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {

@@ -541,7 +541,7 @@ impl Run {
             return Ok(true);
         }
         let mut go_on = true;
-        let found = self.evaluate(|done, puzzles| {
+        let evaluated = self.evaluate(|done, puzzles| {
             go_on = on_event(RunEvent::Evaluating {
                 step,
                 done,
@@ -549,30 +549,23 @@ impl Run {
             });
             go_on
         })?;
-        let (save, best) = match &found {
-            None => {
-                self.trainer.progress_mut().evaluation_due = true;
-                (true, false)
-            }
-            Some(found) => {
-                let best = self.note(step, found);
-                self.journal()?.write(&MetricsLine::Evaluation {
-                    step,
-                    evaluation: *found,
-                    best,
-                })?;
-                // What stops early is to be resumed where it stopped.
-                (save || self.has_lost_patience(), best)
-            }
+        let Some(found) = &evaluated else {
+            self.trainer.progress_mut().evaluation_due = true;
+            self.write(snapshot, true, false)?;
+            return Ok(false);
         };
+        let best = self.note(step, found);
+        self.journal()?.write(&MetricsLine::Evaluation {
+            step,
+            evaluation: *found,
+            best,
+        })?;
+        // What stops early is to be resumed where it stopped.
+        let save = save || self.has_lost_patience();
         if save || best {
-            let progress = self.trainer.state().progress.clone();
-            self.write(snapshot.with_progress(progress), save, best)?;
+            self.write(snapshot, save, best)?;
         }
-        if let Some(found) = &found {
-            go_on &= on_event(RunEvent::Evaluation { step, found, best });
-        }
-        Ok(go_on)
+        Ok(on_event(RunEvent::Evaluation { step, found, best }) && go_on)
     }
 
     /// What is wrong with a state that is to be written, if anything is: with its values, or with the loss since the last
@@ -724,8 +717,10 @@ impl Run {
         Ok(path.clone())
     }
 
-    /// Has a state written: as a checkpoint, as the best weights, or both. Checkpoints that are more than the run keeps go.
+    /// Has a state written, with what the run remembers by now: as a checkpoint, as the best weights, or both. Checkpoints that
+    /// are more than the run keeps go.
     fn write(&mut self, snapshot: Snapshot, save: bool, best: bool) -> Result<(), TrainError> {
+        let snapshot = snapshot.with_progress(self.trainer.state().progress.clone());
         let step = snapshot.info().step;
         let dir = self.dir.clone();
         let config = self.trainer.config();
