@@ -920,7 +920,16 @@ proptest! {
                     prop_assert!((1..=segments).contains(&answer.segments));
                     prop_assert!((1..=all).contains(&answer.attempts));
                     prop_assert!(answer.total_segments <= all * segments);
-                    prop_assert_eq!(answer.trace.len(), if trace { answer.segments as usize } else { 0 });
+                    prop_assert_eq!(answer.trace.len(), answer.trace_q_halt.len());
+                    match answer.trace.last() {
+                        Some(last) => {
+                            prop_assert!(trace);
+                            prop_assert_eq!(answer.trace.len(), answer.segments as usize);
+                            prop_assert_eq!(last, &answer.tokens);
+                        }
+                        // Only a vote per cell can give a grid that the surest attempt did not think of.
+                        None => prop_assert!(!trace || (choice == Choice::CellVote && answer.votes < answer.attempts)),
+                    }
                     prop_assert_eq!(answer.verified, Some(accepts_some(&puzzle(answer.index), &answer.tokens)));
                     if choice != Choice::Verified {
                         prop_assert_eq!(answer.attempts, all);
