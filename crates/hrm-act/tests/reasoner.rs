@@ -331,6 +331,38 @@ fn an_endless_queue_is_taken_as_slots_get_free() {
 }
 
 #[test]
+fn equals_are_told_apart_by_their_number_and_not_by_who_was_first() {
+    // Equally sure of everything, as a new model is.
+    let model =
+        model(&configs()[1], 5).map_weights(|name, _, value| match name.starts_with("q_head") {
+            true => value.zeros_like(),
+            false => value,
+        });
+    let attempts = |choice| Attempts {
+        rollouts: 5,
+        noise: 1.0,
+        choice,
+        ..Attempts::default()
+    };
+    let answers = |slots, attempts| {
+        let config = config(slots, 8, HaltRule::Stable { segments: 1 });
+        let reasoner = Reasoner::new(&model, config).unwrap();
+        let reasoner = reasoner.with_attempts(attempts).unwrap();
+        let answers = sorted(reasoner.solve((0..12).map(puzzle))).into_iter();
+        answers.map(|a| (a.tokens, a.segments)).collect::<Vec<_>>()
+    };
+    // The first roll-out is the plain one.
+    let plain = answers(1, Attempts::default());
+    let segments: std::collections::BTreeSet<u32> = plain.iter().map(|(_, s)| *s).collect();
+    assert!(segments.len() > 1, "all take the same time");
+    assert_eq!(answers(16, attempts(Choice::QHalt)), plain);
+    assert_eq!(
+        answers(16, attempts(Choice::Vote)),
+        answers(1, attempts(Choice::Vote))
+    );
+}
+
+#[test]
 fn rollouts_do_not_depend_on_the_slots() {
     let model = model(&configs()[1], 5);
     let attempts = Attempts {

@@ -19,7 +19,7 @@ pub(super) struct Outcome {
     pub trace_q_halt: Vec<f32>,
 }
 
-/// The answer to a puzzle; none without an outcome. `total_segments` is what all attempts cost.
+/// The answer to a puzzle from its outcomes in the order of the attempts; none without one. `total_segments` is what all attempts cost.
 pub(super) fn choose(
     choice: Choice,
     index: usize,

@@ -19,7 +19,8 @@ struct Pending<T> {
     max_segments: u32,
     halt: HaltRule,
     watched: bool,
-    outcomes: Vec<Outcome>,
+    /// By checkpoint and number of the attempt, whichever finished first.
+    outcomes: BTreeMap<(usize, u32), Outcome>,
     /// Attempts not finished, waiting ones included.
     missing: u32,
     /// Segments of the attempts that are finished.
@@ -109,7 +110,7 @@ impl<'a, T> Thinking<'a, T> {
                 max_segments,
                 halt,
                 watched: manner.watched,
-                outcomes: Vec::new(),
+                outcomes: BTreeMap::new(),
                 missing: per_model.saturating_mul(self.lanes.len() as u32),
                 segments: 0,
             },
@@ -304,7 +305,7 @@ impl<'a, T> Thinking<'a, T> {
         let verifier = reasoner.verifier.as_deref();
         let judge = verifier.filter(|_| error.is_none());
         let verified = judge.map(|verifier| verifier.verify(puzzle, &tokens));
-        pending.outcomes.push(Outcome {
+        let outcome = Outcome {
             trace: slot.trace.iter().map(|tokens| back(tokens)).collect(),
             trace_q_halt: slot.trace_q_halt,
             tokens,
@@ -312,7 +313,8 @@ impl<'a, T> Thinking<'a, T> {
             q_halt: reading.q_halt,
             q_continue: reading.q_continue,
             verified,
-        });
+        };
+        pending.outcomes.insert((number, slot.number), outcome);
         pending.segments = pending.segments.saturating_add(slot.segments);
         pending.missing -= 1;
         let choice = reasoner.attempts.choice;
@@ -330,7 +332,8 @@ impl<'a, T> Thinking<'a, T> {
         }
         let segments = pending.segments.saturating_add(given_up);
         let (index, puzzle) = (pending.index, &pending.puzzle);
-        let answer = choose(choice, index, puzzle, pending.outcomes, segments, verifier);
+        let outcomes = pending.outcomes.into_values().collect();
+        let answer = choose(choice, index, puzzle, outcomes, segments, verifier);
         // There is one: an outcome was added above.
         if let Some(answer) = answer {
             self.done.push_back((pending.tag, Ok(answer)));
