@@ -227,10 +227,12 @@ pub enum DataError {
         found: String,
     },
     /// Two ARC tasks have the same name.
-    #[error("task {task} occurs twice")]
+    #[error("task {task} occurs twice{}", listed(files))]
     ArcTaskTwice {
         /// The name.
         task: String,
+        /// The files that it is in, where they were read from a folder.
+        files: Vec<PathBuf>,
     },
     /// Solutions that do not belong to their challenges.
     #[error("{path}: task {task}: expected {expected}, found {found}")]
@@ -292,6 +294,18 @@ pub enum DataError {
         /// What was saved.
         found: String,
     },
+}
+
+/// Behind a colon, the files that there are.
+fn listed(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(": {}", names.join(" and ")),
+    }
 }
 
 impl DataError {

@@ -1,9 +1,12 @@
 //! ARC data sets on disk: folders of one file per task, Kaggle's pairs of files, ConceptARC's corpus.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use serde::de::IgnoredAny;
 
 use super::grid::ArcTask;
 use super::json::{join_solutions, parse_challenges, parse_solutions, parse_task};
@@ -22,26 +25,51 @@ pub fn read_folder(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError> 
     read_to_depth(folder.as_ref(), 0)
 }
 
-/// Reads the tasks of a folder and of so many levels of folders in it. What is hidden is left out: some systems put a hidden file beside
-/// each.
+/// Files that this crate and its program put beside tasks or examples.
+const NO_TASKS: [&str; 4] = [
+    "download.json",
+    "hrm.json",
+    "dataset.json",
+    "identifiers.json",
+];
+/// Folders of ConceptARC's corpus with tasks of ARC's evaluation set, whose answers would get into the training.
+const NO_CORPUS: &str = "OriginalARCEvalSet";
+
+/// Reads the tasks of a folder and of so many levels of folders in it.
 fn read_to_depth(folder: &Path, depth: usize) -> Result<Vec<ArcTask>, DataError> {
-    let mut tasks = Vec::new();
+    let mut found = Vec::new();
+    find(folder, depth, &mut found)?;
+    found.sort_by(|a, b| task_id(a).cmp(&task_id(b)));
+    if let Some(pair) = found
+        .windows(2)
+        .find(|pair| task_id(&pair[0]) == task_id(&pair[1]))
+    {
+        return Err(DataError::ArcTaskTwice {
+            task: task_id(&pair[0]).into_owned(),
+            files: pair.to_vec(),
+        });
+    }
+    found.iter().map(read_task).collect()
+}
+
+/// The files of tasks in a folder and so many levels of folders in it. What is hidden is left out: some systems put a hidden file beside
+/// each.
+fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for path in entries(folder)? {
         let name = path.file_name().unwrap_or_default();
-        if name.as_encoded_bytes().starts_with(b".") {
+        if name.as_encoded_bytes().starts_with(b".") || NO_TASKS.iter().any(|no| name == *no) {
             continue;
         }
         let is_json = path
             .extension()
             .is_some_and(|extension| extension == "json");
         if is_json && path.is_file() {
-            tasks.push(read_task(&path)?);
-        } else if depth > 0 && path.is_dir() {
-            tasks.extend(read_to_depth(&path, depth - 1)?);
+            found.push(path);
+        } else if depth > 0 && path.is_dir() && name != NO_CORPUS {
+            find(&path, depth - 1, found)?;
         }
     }
-    sort_unique(&mut tasks)?;
-    Ok(tasks)
+    Ok(())
 }
 
 /// Reads one file of one task; its name is the file's without `.json`.
@@ -83,7 +111,7 @@ fn read_solutions(tasks: &mut [ArcTask], path: Option<&Path>) -> Result<(), Data
 const MAX_DEPTH: usize = 8;
 
 /// Reads every `<task>.json` of a folder and of the folders in it, as ConceptARC's `corpus` has one for each concept. What is hidden is
-/// left out. Tasks sorted by name.
+/// left out, and so are folders named `OriginalARCEvalSet`: those of ConceptARC hold tasks of ARC's evaluation set. Tasks sorted by name.
 ///
 /// # Errors
 /// With file, task and place in it; [`DataError::ArcTaskTwice`] where two folders have a task of the same name.
@@ -108,6 +136,7 @@ pub fn read_tasks(
             let bytes = read_bounded(path, MAX_KAGGLE_FILE)?;
             match parse_task(&bytes, &task_id(path), path) {
                 Ok(task) if bytes.len() as u64 <= MAX_TASK_FILE => vec![task],
+                Err(error) if is_task(&bytes) => return Err(error),
                 _ => parse_challenges(&bytes, path)?,
             }
         }
@@ -116,15 +145,11 @@ pub fn read_tasks(
     Ok(tasks)
 }
 
-/// Sorts tasks by name.
-fn sort_unique(tasks: &mut [ArcTask]) -> Result<(), DataError> {
-    tasks.sort_by(|a, b| a.id.cmp(&b.id));
-    match tasks.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        Some(pair) => Err(DataError::ArcTaskTwice {
-            task: pair[0].id.clone(),
-        }),
-        None => Ok(()),
-    }
+/// Whether a file means to be a task, though it may be none: it has pairs of its own, where challenges have tasks.
+fn is_task(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(bytes)
+        .is_ok_and(|keys| keys.contains_key("train") || keys.contains_key("test"))
 }
 
 /// What lies in a folder, sorted by name.
@@ -212,7 +237,10 @@ mod tests {
         assert_eq!(read_tasks(corpus.path(), None).unwrap(), tasks);
         fs::write(corpus.path().join("Copy/Above1.json"), TASK).unwrap();
         let error = read_folders(corpus.path()).unwrap_err().to_string();
-        assert_eq!(error, "task Above1 occurs twice");
+        assert!(error.starts_with("task Above1 occurs twice: "), "{error}");
+        for place in ["Above/Above1.json", "Copy/Above1.json"] {
+            assert!(error.contains(place), "{error}");
+        }
     }
 
     #[test]
@@ -226,6 +254,32 @@ mod tests {
         fs::write(solutions.path(), r#"{"b": [[[4]]]}"#).unwrap();
         let error = read_tasks(folder.path(), Some(solutions.path())).unwrap_err();
         assert!(error.to_string().contains("task b"), "{error}");
+    }
+
+    #[test]
+    fn what_lies_beside_tasks_is_none() {
+        let corpus = tempfile::tempdir().unwrap();
+        let original = corpus.path().join("Copy/OriginalARCEvalSet");
+        fs::create_dir_all(&original).unwrap();
+        fs::write(original.join("Copy1.json"), TASK).unwrap();
+        fs::write(corpus.path().join("Copy/Copy1.json"), TASK).unwrap();
+        for name in NO_TASKS {
+            fs::write(corpus.path().join(name), "{}").unwrap();
+        }
+        let tasks = read_folders(corpus.path()).unwrap();
+        assert_eq!(tasks.len(), 1);
+    }
+
+    #[test]
+    fn a_malformed_task_is_told_as_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), TASK.replace("[[2]]", "[[2.0]]")).unwrap();
+        let error = read_tasks(file.path(), None).unwrap_err();
+        let expected = read_task(file.path()).unwrap_err();
+        assert_eq!(format!("{error:?}"), format!("{expected:?}"));
+        fs::write(file.path(), r#"{"a": {"train": [], "test": 5}}"#).unwrap();
+        let error = format!("{:?}", read_tasks(file.path(), None).unwrap_err());
+        assert!(error.contains("task a:"), "{error}");
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub fn build_sets(sources: &[ArcSource<'_>], settings: ArcSettings) -> Result<Ar
     if let Some(pair) = tasks.windows(2).find(|pair| pair[0].0.id == pair[1].0.id) {
         return Err(DataError::ArcTaskTwice {
             task: pair[0].0.id.clone(),
+            files: Vec::new(),
         });
     }
     if let Some((task, _)) = tasks.iter().find(|(t, _)| Identifiers::is_augmented(&t.id)) {
