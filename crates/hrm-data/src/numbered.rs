@@ -10,6 +10,35 @@ use crate::DataError;
 /// Longest line that is read.
 const MAX_LINE: u64 = 1 << 20;
 
+/// The columns of the published puzzles.
+pub(crate) const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
+
+/// Where they are in a file; who writes his own puzzles may have no use for the first and the last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    source: Option<usize>,
+    question: usize,
+    answer: usize,
+    rating: Option<usize>,
+}
+
+impl Columns {
+    /// Source, question, answer and rating of a record; nothing where there is no such column.
+    pub(crate) fn of<'a>(&self, record: &'a csv::StringRecord) -> [&'a str; 4] {
+        let columns = [
+            self.source,
+            Some(self.question),
+            Some(self.answer),
+            self.rating,
+        ];
+        columns.map(|column| {
+            column
+                .and_then(|column| record.get(column))
+                .unwrap_or_default()
+        })
+    }
+}
+
 /// A reader that knows the lines of what was read: `csv` tells where a record begins before the line ends that it skips.
 pub(crate) struct Numbered<R> {
     inner: R,
@@ -29,7 +58,7 @@ pub(crate) struct Records<'a, R> {
     reader: csv::Reader<Numbered<R>>,
     /// Stands for the file in errors.
     name: &'a Path,
-    pub(crate) header: csv::StringRecord,
+    header: csv::StringRecord,
 }
 
 impl<'a, R: Read> Records<'a, R> {
@@ -47,14 +76,28 @@ impl<'a, R: Read> Records<'a, R> {
         })
     }
 
-    /// What a header of other columns is.
-    pub(crate) fn other_header(&self, expected: &[&str]) -> DataError {
-        let found: Vec<&str> = self.header.iter().collect();
-        DataError::CsvHeader {
-            expected: expected.join(","),
-            found: shortened(&found.join(",")),
-        }
-        .at_line(self.name, 1)
+    /// Where the columns of puzzles are, in whatever order and beside whatever others.
+    ///
+    /// # Errors
+    /// If there is none of the questions or none of the answers.
+    pub(crate) fn columns(&self) -> Result<Columns, DataError> {
+        let column = |wanted: &str| self.header.iter().position(|field| field == wanted);
+        let needed = |wanted: &str| {
+            column(wanted).ok_or_else(|| {
+                let found: Vec<&str> = self.header.iter().collect();
+                DataError::CsvHeader {
+                    expected: HEADER.join(","),
+                    found: shortened(&found.join(",")),
+                }
+                .at_line(self.name, 1)
+            })
+        };
+        Ok(Columns {
+            source: column("source"),
+            question: needed("question")?,
+            answer: needed("answer")?,
+            rating: column("rating"),
+        })
     }
 
     /// Reads the next record; gives its line, none at the end.

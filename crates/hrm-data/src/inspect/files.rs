@@ -121,30 +121,27 @@ impl CsvExamples {
     /// square.
     ///
     /// # Errors
-    /// With file and line: another header, a question that is neither, a field of the wrong length or with characters
+    /// With file and line: a missing column, a question that is neither, a field of the wrong length or with characters
     /// that mean nothing, a rating that is no number; a file without puzzles.
     pub fn read(path: impl AsRef<Path>, shape: Option<(usize, usize)>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(DataError::read(path))?;
         let mut records = Records::new(std::io::BufReader::new(file), path)?;
-        let expected = ["source", "question", "answer", "rating"];
-        if records.header != expected[..] {
-            return Err(records.other_header(&expected));
-        }
+        let columns = records.columns()?;
         let mut info: Option<SetInfo> = None;
         let (mut inputs, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new());
         let mut record = csv::StringRecord::new();
         while let Some(line) = records.read(&mut record)? {
-            let field = |column: usize| record.get(column).unwrap_or_default();
+            let [_, asked, answered, rated] = columns.of(&record);
             let info = match &mut info {
                 Some(info) => info,
                 empty => {
-                    empty.insert(kind(field(1), shape).map_err(|error| error.at_line(path, line))?)
+                    empty.insert(kind(asked, shape).map_err(|error| error.at_line(path, line))?)
                 }
             };
-            inputs.extend(question(info, field(1)).map_err(|error| error.at_line(path, line))?);
-            labels.extend(answer(info, field(2)).map_err(|error| error.at_line(path, line))?);
-            let rating = match field(3) {
+            inputs.extend(question(info, asked).map_err(|error| error.at_line(path, line))?);
+            labels.extend(answer(info, answered).map_err(|error| error.at_line(path, line))?);
+            let rating = match rated {
                 "" => None,
                 text => Some(text.parse::<u64>().map_err(|_| {
                     let error = DataError::CsvColumn {
@@ -176,7 +173,7 @@ fn kind(question: &str, shape: Option<(usize, usize)>) -> Result<SetInfo, DataEr
         };
         return Ok(SetInfo::maze(maze.height(), maze.width()));
     }
-    let size = SudokuSize::from_num_cells(question.chars().count())?;
+    let size = SudokuSize::of_text(question)?;
     match shape {
         Some(shape) if shape != (size.side(), size.side()) => Err(DataError::mismatch(
             "size",
@@ -191,12 +188,19 @@ fn kind(question: &str, shape: Option<(usize, usize)>) -> Result<SetInfo, DataEr
 fn question(info: &SetInfo, text: &str) -> Result<Vec<u8>, DataError> {
     match info.task {
         Task::Maze { height, width } => Ok(Maze::parse(text, height, width)?.cells().to_vec()),
-        _ => answer(info, text),
+        _ => tokens(info, text),
     }
 }
 
-/// Tokens of an answer, whether it is right or not.
+/// Tokens of an answer, whether it is right or not; of one that is not given, ones that don't count.
 fn answer(info: &SetInfo, text: &str) -> Result<Vec<u8>, DataError> {
+    if text.is_empty() {
+        return Ok(vec![IGNORED; info.seq_len]);
+    }
+    tokens(info, text)
+}
+
+fn tokens(info: &SetInfo, text: &str) -> Result<Vec<u8>, DataError> {
     if let Task::Sudoku(size) = info.task {
         return Ok(Board::parse_sized(size, text)?.tokens());
     }
@@ -253,6 +257,18 @@ mod tests {
         assert_eq!((sudoku.right, sudoku.one_solution), (30, 30));
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn questions_of_a_csv_may_have_no_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.csv");
+        let questions = "question,answer\n1234 3412 2143 4...,\n1234341221434321,\n";
+        std::fs::write(&path, questions).unwrap();
+        let report = inspect_csv(&path, None, usize::MAX).unwrap();
+        let sudoku = report.splits[0].sudoku.as_ref().unwrap();
+        assert_eq!((sudoku.right, sudoku.one_solution), (0, 2));
+        assert_eq!(sudoku.wrong, []);
     }
 
     #[test]

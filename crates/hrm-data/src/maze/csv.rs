@@ -6,9 +6,7 @@ use std::path::Path;
 
 use super::grid::{MazePuzzle, square_side, text};
 use crate::DataError;
-use crate::numbered::Records;
-
-const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
+use crate::numbered::{HEADER, Records};
 
 /// Reads mazes from a CSV file. `shape` is their height and width; without it they must be square.
 ///
@@ -38,21 +36,13 @@ pub fn read_csv_from(
 ) -> Result<Vec<MazePuzzle>, DataError> {
     let name = name.as_ref();
     let mut records = Records::new(reader, name)?;
-    let column = |wanted: &str| {
-        let mut fields = records.header.iter();
-        fields
-            .position(|field| field == wanted)
-            .ok_or_else(|| records.other_header(&HEADER))
-    };
-    let (question, answer) = (column("question")?, column("answer")?);
+    let columns = records.columns()?;
     let mut shape = shape;
     let mut puzzles = Vec::new();
     let mut record = csv::StringRecord::new();
     while let Some(line) = records.read(&mut record)? {
         let parse = || {
-            // A record has as many fields as the header, or reading it failed.
-            let question = record.get(question).unwrap_or_default();
-            let answer = record.get(answer).unwrap_or_default();
+            let [_, question, answer, _] = columns.of(&record);
             let (height, width) = match shape {
                 Some(shape) => shape,
                 None => {

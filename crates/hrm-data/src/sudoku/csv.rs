@@ -2,17 +2,16 @@
 
 use super::{Board, Puzzle, SudokuSize};
 use crate::DataError;
-use crate::numbered::Records;
+use crate::numbered::{HEADER, Records};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-const HEADER: [&str; 4] = ["source", "question", "answer", "rating"];
-
-/// Reads Sudokus from a CSV file. Without `size`, the first puzzle's number of cells tells it; all have the same.
+/// Reads Sudokus from a CSV file. Without `size`, the first puzzle's number of cells tells it; all have the same. The columns may be in any
+/// order, `source` and `rating` may be missing, and others are left out.
 ///
 /// # Errors
-/// With file and line: an unreadable file, another header, a malformed board, an answer that does not answer its
+/// With file and line: an unreadable file, a missing column, a malformed board, an answer that does not answer its
 /// question, a rating that is no number.
 pub fn read_csv(
     path: impl AsRef<Path>,
@@ -34,26 +33,25 @@ pub fn read_csv_from(
 ) -> Result<Vec<Puzzle>, DataError> {
     let name = name.as_ref();
     let mut records = Records::new(reader, name)?;
-    if records.header != HEADER[..] {
-        return Err(records.other_header(&HEADER));
-    }
+    let columns = records.columns()?;
     let mut size = size;
     let mut puzzles = Vec::new();
     let mut record = csv::StringRecord::new();
     while let Some(line) = records.read(&mut record)? {
-        let puzzle = parse(&record, size).map_err(|error| error.at_line(name, line))?;
+        let puzzle = parse(columns.of(&record), size).map_err(|error| error.at_line(name, line))?;
         size = Some(puzzle.size());
         puzzles.push(puzzle);
     }
     Ok(puzzles)
 }
 
-fn parse(record: &csv::StringRecord, size: Option<SudokuSize>) -> Result<Puzzle, DataError> {
-    let [source, question, answer, rating] =
-        [0, 1, 2, 3].map(|column| record.get(column).unwrap_or_default());
+fn parse(
+    [source, question, answer, rating]: [&str; 4],
+    size: Option<SudokuSize>,
+) -> Result<Puzzle, DataError> {
     let size = match size {
         Some(size) => size,
-        None => SudokuSize::from_num_cells(question.chars().count())?,
+        None => SudokuSize::of_text(question)?,
     };
     let rating = match rating {
         "" => None,
@@ -175,13 +173,23 @@ mod tests {
             assert_eq!(read(&text).unwrap_err(), message);
         }
         assert_eq!(
-            read("question,answer\n").unwrap_err(),
-            "s.csv:1: expected the header `source,question,answer,rating`, found `question,answer`"
+            read("source,question,rating\n").unwrap_err(),
+            "s.csv:1: expected the header `source,question,answer,rating`, found `source,question,rating`"
         );
         assert!(
             read(&format!("{}short\n", &HEAD[..30]))
                 .unwrap_err()
                 .starts_with("s.csv:2: malformed")
         );
+    }
+
+    #[test]
+    fn columns_are_found_by_their_names() {
+        let own = "answer,note,question\n1234341221434321,mine,12.. 3..2 ..4. 4.2.\n";
+        let found = read(own).unwrap();
+        let mut published = read(HEAD).unwrap();
+        published[0].source.clear();
+        published[0].rating = None;
+        assert_eq!(found, published);
     }
 }

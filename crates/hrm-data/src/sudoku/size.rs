@@ -78,6 +78,11 @@ impl SudokuSize {
             found: cells,
         })
     }
+
+    /// Whose board a text shows, in which white space doesn't count.
+    pub(crate) fn of_text(text: &str) -> Result<Self, DataError> {
+        Self::from_num_cells(text.chars().filter(|c| !c.is_whitespace()).count())
+    }
 }
 
 impl TryFrom<usize> for SudokuSize {
