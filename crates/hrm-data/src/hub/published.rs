@@ -1,6 +1,6 @@
 //! The published data sets: where they are, under which licence, and how they come to the disk.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use serde::Serialize;
@@ -59,11 +59,13 @@ pub struct DownloadConfig {
     pub sha256: Option<String>,
 }
 
-/// The files of a set, whole, in a folder of their own. Created by [`Published::fetch`].
+/// The files of a set, whole, in a folder of their own, which no other program gets at as long as this lives. Created by
+/// [`Published::fetch`].
 #[derive(Debug)]
 pub struct Download {
     set: Published,
     files: Vec<Fetched>,
+    _lock: File,
 }
 
 /// A set that was put in its place.
@@ -180,7 +182,24 @@ impl Published {
         }
         let endpoint = self.endpoint(config)?;
         fs::create_dir_all(folder).map_err(DataError::write(folder))?;
-        let _lock = transfer::lock(folder)?;
+        let lock = transfer::lock(folder)?;
+        let files = self
+            .transfer(config, &endpoint, folder, progress)
+            .inspect_err(|_| transfer::unmake(folder))?;
+        Ok(Download {
+            set: self,
+            files,
+            _lock: lock,
+        })
+    }
+
+    fn transfer(
+        self,
+        config: &DownloadConfig,
+        endpoint: &str,
+        folder: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Fetched>, DataError> {
         let agent = transfer::agent();
         let mut files = Vec::new();
         match self.origin() {
@@ -211,7 +230,7 @@ impl Published {
                 files.push(transfer::fetch(&agent, wanted, folder, progress)?);
             }
         }
-        Ok(Download { set: self, files })
+        Ok(files)
     }
 
     fn endpoint(self, config: &DownloadConfig) -> Result<String, DataError> {

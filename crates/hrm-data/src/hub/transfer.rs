@@ -486,9 +486,21 @@ fn failed(what: &str, reason: String) -> DataError {
     }
 }
 
+/// File by which a folder is locked.
+const LOCK: &str = ".lock";
+
+/// Leaves nothing of a locked folder into which nothing has come.
+pub(super) fn unmake(folder: &Path) {
+    let is_bare = |entries: fs::ReadDir| entries.flatten().all(|entry| entry.file_name() == LOCK);
+    if fs::read_dir(folder).is_ok_and(is_bare) {
+        let _ = fs::remove_file(folder.join(LOCK));
+        let _ = fs::remove_dir(folder);
+    }
+}
+
 /// The sole user of a folder, as long as this lives.
 pub(super) fn lock(folder: &Path) -> Result<File, DataError> {
-    let path = folder.join(".lock");
+    let path = folder.join(LOCK);
     let file = File::create(&path).map_err(DataError::write(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -102,20 +102,14 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     };
     let fetched = set.fetch(&config, &parts, &mut progress);
     bar.finish_and_clear();
-    let download = match fetched {
-        Ok(download) => download,
-        Err(error) => {
-            // Where nothing has come, nothing is left lying about.
-            let _ = fs::remove_file(parts.join(".lock"));
-            let _ = fs::remove_dir(&parts);
-            return Err(error.into());
-        }
-    };
+    let download = fetched?;
     let mut placed = None;
     write_folder(&out, args.force, MARK, |to| {
         placed = Some(download.place(to)?);
         Ok(())
     })?;
+    // Some systems remove no file that is open, as that of the lock is.
+    drop(download);
     let _ = fs::remove_dir_all(&parts);
     let placed = placed.context("nothing was placed")?;
     let mut text = format!("{}:", out.display());
