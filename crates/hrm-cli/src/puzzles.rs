@@ -126,7 +126,12 @@ fn from_lines(lines: Vec<Line>, task: Task, seq_len: usize) -> Vec<Asked> {
             });
         }
     };
-    for Line { number, text } in lines {
+    let mut taken = 0;
+    for (at, Line { number, text }) in lines.iter().enumerate() {
+        let number = *number;
+        if at < taken {
+            continue;
+        }
         let Some(text) = text else {
             finish(&mut grid, first, &mut puzzles);
             puzzles.push(Asked {
@@ -166,22 +171,62 @@ fn from_lines(lines: Vec<Line>, task: Task, seq_len: usize) -> Vec<Asked> {
         });
         if !is_row {
             finish(&mut grid, first, &mut puzzles);
+            let tokens = match task {
+                // Open cells at the end, cut off.
+                Task::Maze { width, .. } if count < seq_len && seq_len - count < width => parse(
+                    &(text.clone() + &" ".repeat(seq_len - count)),
+                    task,
+                    seq_len,
+                ),
+                _ => parse(text, task, seq_len),
+            };
             puzzles.push(Asked {
                 line: number,
-                tokens: parse(&text, task, seq_len),
+                tokens,
             });
             continue;
         }
         if grid.is_empty() {
+            if let Some(tokens) = with_open_rows(&lines[at..], task, seq_len) {
+                let line = number;
+                puzzles.push(Asked {
+                    line,
+                    tokens: Ok(tokens),
+                });
+                taken = at + rows.map_or(1, |(height, _)| height);
+                continue;
+            }
             first = number;
         }
-        grid.push(text);
+        grid.push(text.clone());
         if rows.is_some_and(|(height, _)| grid.len() == height) {
             finish(&mut grid, first, &mut puzzles);
         }
     }
     finish(&mut grid, first, &mut puzzles);
     puzzles
+}
+
+/// The maze that begins the lines, where rows of nothing but open cells have lost their spaces: they are empty lines, which between
+/// puzzles mean nothing. So the first row and the last must be others.
+fn with_open_rows(lines: &[Line], task: Task, seq_len: usize) -> Option<Vec<u8>> {
+    let Task::Maze { height, width } = task else {
+        return None;
+    };
+    let rows: Vec<&str> = lines
+        .get(..height)?
+        .iter()
+        .map_while(|line| line.text.as_deref())
+        .collect();
+    let fits = |row: &&str| row.chars().count() <= width;
+    if rows.len() < height
+        || !rows.iter().all(fits)
+        || rows.last()?.is_empty()
+        || !rows.contains(&"")
+    {
+        return None;
+    }
+    parse(&rows.join("\n"), task, seq_len).ok()
 }
 
 /// The fields of a CSV line.
@@ -314,6 +359,9 @@ mod tests {
             all("S\n# G\n\nS G\n\n", task, 6)[0],
             (1, Ok("S  # G".to_owned()))
         );
+        // In one line, too; but not a whole row.
+        assert_eq!(all("SG  #\n", task, 6), [(1, Ok("SG  # ".to_owned()))]);
+        assert!(matches!(&all("S G\n", task, 6)[0], (1, Err(_))));
         assert!(
             all("S X# G\n", task, 6)[0]
                 .1
@@ -321,5 +369,27 @@ mod tests {
                 .unwrap_err()
                 .contains("'X'")
         );
+    }
+
+    #[test]
+    fn an_open_row_of_a_maze_may_be_an_empty_line() {
+        let task = Task::Maze {
+            height: 4,
+            width: 3,
+        };
+        let whole = "S #      G #";
+        let text = "S #\n\n\nG #\n";
+        let wanted = |line| (line, Ok(whole.to_owned()));
+        assert_eq!(all(text, task, 12), [wanted(1)]);
+        assert_eq!(
+            all(&format!("{text}\n{text}{whole}\n\n{text}"), task, 12),
+            [wanted(1), wanted(6), wanted(10), wanted(12)]
+        );
+        // One that is not whole is not filled up with the next.
+        let found = all(&format!("S #\n\nG #\n\n{text}"), task, 12);
+        assert_eq!(found.last(), Some(&wanted(5)), "{found:?}");
+        assert!(found[0].1.is_err());
+        // Empty lines may as well stand before or after a maze.
+        assert!(all("S #\n#G \n###\n\n", task, 12)[0].1.is_err());
     }
 }
