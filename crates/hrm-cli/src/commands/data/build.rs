@@ -14,6 +14,7 @@ use hrm::prelude::*;
 use rand::SeedableRng;
 use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::Outcome;
@@ -284,11 +285,11 @@ impl Build {
     }
 
     /// Divides the puzzles, and drops test puzzles that equal a training puzzle by their canonical form.
-    fn split<T, K: Eq + Hash>(
+    fn split<T: Send + Sync, K: Eq + Hash + Send + Sync>(
         &self,
         mut puzzles: Vec<T>,
         other: Option<Vec<T>>,
-        canonical: impl Fn(&T) -> Option<K>,
+        canonical: impl Fn(&T) -> Option<K> + Sync,
         console: &Console,
     ) -> Result<Split<T>> {
         let test = match (other, self.test_count) {
@@ -342,15 +343,13 @@ impl Build {
         let before = test.len();
         if before > 0 {
             let bar = console.bar((puzzles.len() + before) as u64, "puzzles compared");
-            let known: HashSet<K> = puzzles
-                .iter()
-                .inspect(|_| bar.inc(1))
-                .filter_map(&canonical)
-                .collect();
-            test.retain(|puzzle| {
+            let canonical = |puzzle: &T| {
                 bar.inc(1);
-                canonical(puzzle).is_none_or(|key| !known.contains(&key))
-            });
+                canonical(puzzle)
+            };
+            let known: HashSet<K> = puzzles.par_iter().filter_map(canonical).collect();
+            let is_new = |puzzle: &T| canonical(puzzle).is_none_or(|key| !known.contains(&key));
+            test = test.into_par_iter().filter(is_new).collect();
             bar.finish_and_clear();
         }
         if before > 0 && test.is_empty() {
