@@ -306,6 +306,18 @@ fn solved(
 ) -> Result<Solved, Refusal> {
     let answer = answer.map_err(|error| match error {
         ReasonError::Device { .. } => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error),
+        // The reasoner counts the puzzles of all clients.
+        ReasonError::PuzzleId { rows, found, .. } => Refusal::bad(format!(
+            "puzzle_id: expected one below {rows}, found {found}"
+        )),
+        ReasonError::Token {
+            cell,
+            vocab_size,
+            found,
+            ..
+        } => Refusal::bad(format!(
+            "puzzle: expected tokens below {vocab_size}, found {found} in cell {cell}"
+        )),
         _ => Refusal::bad(error),
     })?;
     let task = state.served.task;

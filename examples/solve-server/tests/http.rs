@@ -288,7 +288,7 @@ fn a_bad_request_says_what_is_wrong_and_others_go_on() {
         ),
         (
             asked(json!({ "puzzle_id": 2 })),
-            "expected a puzzle id below 2, found 2",
+            "puzzle_id: expected one below 2, found 2",
         ),
     ] {
         for path in ["/solve", "/watch"] {
