@@ -61,11 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for repeat in 0..REPEATS {
         for (every, times) in [(1 << 40, &mut plain), (WARM_UP + 1, &mut saving)] {
             config.checkpoint_every = every;
-            let file = RunFile {
-                preset: None,
-                data: "generated".into(),
-                config: config.clone(),
-            };
+            let file = RunFile::new("generated", config.clone());
             let dir = dir.path().join(format!("run{repeat}-{every}"));
             times.push(seconds(&dir, &file, &set, &device)?);
             std::fs::remove_dir_all(&dir)?;

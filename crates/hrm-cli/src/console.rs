@@ -73,10 +73,12 @@ impl Console {
 
     /// A line of JSON, where JSON is wanted, of a command that does more than print: it goes on when nobody reads.
     pub(crate) fn event(&self, object: &impl Serialize) -> io::Result<()> {
-        match self.object(object) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written,
-        }
+        unless_closed(self.object(object))
+    }
+
+    /// The [`result`](Self::result) of such a command.
+    pub(crate) fn outcome(&self, object: &impl Serialize, text: impl Display) -> io::Result<()> {
+        unless_closed(self.result(object, text))
     }
 
     /// Text, where text is wanted.
@@ -113,13 +115,21 @@ impl Console {
 
     /// A bar of `len` steps; `unit` says of what. A message behind it is cut where the line ends.
     pub(crate) fn bar(&self, len: u64, unit: &str) -> ProgressBar {
+        self.bar_from(0, len, unit)
+    }
+
+    /// As [`bar`](Self::bar), where `first` steps were made before.
+    pub(crate) fn bar_from(&self, first: u64, len: u64, unit: &str) -> ProgressBar {
         let template = format!(
             "{{bar:16}} {{human_pos}}/{{human_len}} {unit} {{rate}} {{eta}} left {{wide_msg}}"
         );
-        self.styled(
-            ProgressBar::with_draw_target(Some(len), self.target()),
-            &template,
-        )
+        // Not drawn yet: the steps made before say nothing of the rate.
+        let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::hidden());
+        bar.set_position(first);
+        bar.reset_eta();
+        let bar = self.styled(bar, &template);
+        bar.set_draw_target(self.target());
+        bar
     }
 
     /// A bar of bytes, whose number may become known later.
@@ -157,8 +167,35 @@ impl Console {
     }
 }
 
-/// Steps a second, with one decimal.
+/// That nobody reads is no error.
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Steps a second, or seconds a step.
 fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
     // A bar that can't be drawn is no error.
-    let _ = write!(out, "{:.1}/s", state.per_sec());
+    let _ = out.write_str(&rate_text(state.per_sec()));
+}
+
+fn rate_text(per_second: f64) -> String {
+    match per_second > 0.0 && per_second < 1.0 {
+        true => format!("{:.1} s each", per_second.recip()),
+        false => format!("{per_second:.1}/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_rate_is_told_in_seconds() {
+        assert_eq!(rate_text(12.34), "12.3/s");
+        assert_eq!(rate_text(0.04), "25.0 s each");
+        assert_eq!(rate_text(0.0), "0.0/s");
+    }
 }

@@ -50,16 +50,21 @@ impl Dashboard {
     pub(crate) fn scalars(&mut self, values: &[(&str, f64)]) {
         for &(tag, value) in values {
             let (split, name) = tag.split_once('/').unwrap_or(("train", tag));
-            let id = MetricId::new(Arc::new(name.to_owned()));
-            if !self.known.iter().any(|known| known == name) {
-                self.known.push(name.to_owned());
+            // A metric of its own: the renderer thins a curve by the number of values of all splits together, and would drop one for good.
+            let name = match split {
+                "test" => format!("{name}, held out"),
+                _ => name.to_owned(),
+            };
+            let id = MetricId::new(Arc::new(name.clone()));
+            if !self.known.contains(&name) {
+                self.known.push(name.clone());
                 let attributes = NumericAttributes {
                     unit: None,
                     higher_is_better: !name.contains("loss"),
                 };
                 self.renderer.register_metric(MetricDefinition {
                     metric_id: id.clone(),
-                    name: Arc::new(name.to_owned()),
+                    name: Arc::new(name),
                     description: None,
                     attributes: attributes.into(),
                 });

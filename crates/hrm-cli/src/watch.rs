@@ -1,5 +1,6 @@
 //! What is shown while a training runs: the bar, TensorBoard's event files, the dashboard.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -15,7 +16,7 @@ pub(crate) struct Watch {
     /// Writes event files for TensorBoard into a folder, RUN/tensorboard where none is named.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     tensorboard: Option<Option<PathBuf>>,
-    /// Shows curves over the whole terminal instead of the bar; `q` there, then `s`, ends the training.
+    /// Shows curves over the whole terminal instead of the bar; `q` there, then `s`, ends the training as Ctrl-C does elsewhere.
     #[arg(long)]
     dashboard: bool,
 }
@@ -23,6 +24,9 @@ pub(crate) struct Watch {
 /// All that looks on.
 pub(crate) struct Watchers {
     bar: ProgressBar,
+    console: Console,
+    /// Problems that are told when the dashboard has given the terminal back.
+    later: Vec<String>,
     #[cfg(feature = "tensorboard")]
     events: Option<crate::tensorboard::EventFile>,
     #[cfg(feature = "dashboard")]
@@ -52,10 +56,8 @@ impl Watch {
         let (first, steps) = (run.trainer().state().step, run.trainer().config().steps);
         let bar = match self.dashboard {
             true => ProgressBar::hidden(),
-            false => console.bar(steps, "steps"),
+            false => console.bar_from(first, steps, "steps"),
         };
-        bar.set_position(first);
-        bar.reset_eta();
         #[cfg(feature = "tensorboard")]
         let events = match &self.tensorboard {
             None => None,
@@ -76,6 +78,8 @@ impl Watch {
         };
         Ok(Watchers {
             bar,
+            console: *console,
+            later: Vec::new(),
             #[cfg(feature = "tensorboard")]
             events,
             #[cfg(feature = "dashboard")]
@@ -128,13 +132,29 @@ impl Watchers {
         self.bar.set_message(summary);
     }
 
-    /// Lets something be written to the terminal; nothing is while the dashboard has it.
-    pub(crate) fn aside(&self, write: impl FnOnce()) {
+    /// A line on stderr, but not over the dashboard.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.has_terminal() {
+            self.bar.suspend(|| self.console.note(text));
+        }
+    }
+
+    /// A problem that doesn't end the training; said at the end where the dashboard is over it.
+    pub(crate) fn problem(&mut self, text: impl Display) {
+        match self.has_terminal() {
+            true => self.later.push(text.to_string()),
+            false => self.bar.suspend(|| self.console.problem(text)),
+        }
+    }
+
+    /// Whether the dashboard has the terminal that stderr is written to.
+    fn has_terminal(&self) -> bool {
         #[cfg(feature = "dashboard")]
         if self.dashboard.is_some() {
-            return;
+            use std::io::IsTerminal;
+            return std::io::stderr().is_terminal();
         }
-        self.bar.suspend(write);
+        false
     }
 
     /// Whether whoever looks on wants the training to stop.
@@ -149,5 +169,10 @@ impl Watchers {
     /// Gives the terminal back.
     pub(crate) fn close(self) {
         self.bar.finish_and_clear();
+        #[cfg(feature = "dashboard")]
+        drop(self.dashboard);
+        for problem in self.later {
+            self.console.problem(problem);
+        }
     }
 }

@@ -323,6 +323,35 @@ fn a_training_under_nohup_outlives_its_terminal() {
     assert_eq!(hang_up(false, "ended"), (Some(1), false));
 }
 
+/// A training does more than print: that nobody reads any more is not its end, nor an excuse.
+#[cfg(unix)]
+#[test]
+fn a_training_that_nobody_listens_to_says_how_it_ended() {
+    let workshop = Workshop::with_data();
+    for json in ["", "--json"] {
+        let mut child = command(workshop.dir())
+            .args(format!("train --preset trm-small --data data --out run{json} {json} {} --steps 100000 --set log_every=1", program::TINY).split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        // The training has begun.
+        stderr.next().unwrap().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        send("-INT", &child);
+        let said: Vec<String> = stderr.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{said:?}");
+        assert!(
+            said.last()
+                .unwrap()
+                .contains("go on with: hrm train --resume run"),
+            "{said:?}"
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn the_epochs_of_a_recipe_are_those_of_the_batch_and_the_data_at_hand() {

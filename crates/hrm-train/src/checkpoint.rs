@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData, bf16, f16};
 use hrm_act::{Batch, Carry, MetricSums};
 use hrm_core::ops::IGNORED_LABEL;
 use hrm_core::{Hrm, LatentState, Weight};
@@ -780,12 +780,25 @@ fn count(weight: &Weight) -> [usize; 1] {
 }
 
 fn read<const D: usize>(tensor: Tensor<D>) -> Result<TensorData, TrainError> {
-    tensor.try_into_data().map_err(TrainError::device)
+    fetched(tensor.try_into_data().map_err(TrainError::device)?)
 }
 
 /// Integers are written as i32 whatever the device computes with.
 fn read_int<const D: usize>(tensor: Tensor<D, Int>) -> Result<TensorData, TrainError> {
-    tensor.try_into_data_as::<i32>().map_err(TrainError::device)
+    let data = tensor.try_into_data_as::<i32>();
+    fetched(data.map_err(TrainError::device)?)
+}
+
+/// The values, on the host: those of a GPU are fetched when they are first looked at, and until then the next step would write over them.
+fn fetched(data: TensorData) -> Result<TensorData, TrainError> {
+    match data.dtype() {
+        DType::F32 => data.as_slice::<f32>().map(drop),
+        DType::BF16 => data.as_slice::<bf16>().map(drop),
+        DType::F16 => data.as_slice::<f16>().map(drop),
+        _ => data.as_slice::<i32>().map(drop),
+    }
+    .map_err(TrainError::device)?;
+    Ok(data)
 }
 
 /// The same values under another shape of as many.

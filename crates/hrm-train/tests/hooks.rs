@@ -114,11 +114,7 @@ fn a_resumed_run_has_hooks_as_well() {
     let dir = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let (config, set) = short_run();
-    let file = RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config,
-    };
+    let file = RunFile::new("unknown", config);
     drop(Run::create(dir.path(), &file, set.clone(), &device).unwrap());
     let mut run = Run::resume(dir.path(), set, None, &device).unwrap();
     let calls: Arc<Mutex<Vec<String>>> = Arc::default();

@@ -32,11 +32,7 @@ fn config(preset: &str, set: &PuzzleSet) -> TrainConfig {
 }
 
 fn run_file(set: &PuzzleSet) -> RunFile {
-    RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config: config("trm-small", set),
-    }
+    RunFile::new("unknown", config("trm-small", set))
 }
 
 fn changes(settings: &[(&str, &str)], allowed: &[&str]) -> Changes {

@@ -194,8 +194,8 @@ fn an_update_of_adam_atan2_leaves_what_others_hold() {
     }
 }
 
-#[test]
-fn a_training_learns() {
+/// A small training on the device.
+fn trainer() -> Trainer {
     let device = device::from_env().unwrap();
     let puzzles = sudoku::Generator::new(SudokuSize::Four).with_clues(12..=12);
     let puzzles = puzzles.puzzles(40, 1).unwrap();
@@ -209,8 +209,29 @@ fn a_training_learns() {
     config.schedule.warmup_steps = 5;
     config.optimizer.lr = 3e-3;
     (config.steps, config.log_every) = (60, 10);
+    Trainer::new(config, set, &device).unwrap()
+}
+
+/// A GPU's values are fetched when they are first looked at, and an optimizer writes in place.
+#[test]
+fn a_snapshot_keeps_its_values_while_the_training_goes_on() {
+    let mut trainer = trainer();
+    for _ in 0..2 {
+        trainer.step().unwrap();
+    }
+    let [looked_at, kept] = [(); 2].map(|()| trainer.snapshot().unwrap());
+    let expected = looked_at.to_bytes().unwrap();
+    for _ in 0..2 {
+        trainer.step().unwrap();
+    }
+    assert!(kept.to_bytes().unwrap() == expected);
+    assert!(trainer.snapshot().unwrap().to_bytes().unwrap() != expected);
+}
+
+#[test]
+fn a_training_learns() {
     let mut losses = Vec::new();
-    for report in Trainer::new(config, set, &device).unwrap() {
+    for report in trainer() {
         losses.extend(report.unwrap().metrics.map(|metrics| metrics.loss()));
     }
     println!("losses {losses:.3?}");

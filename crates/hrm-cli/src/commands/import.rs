@@ -211,11 +211,10 @@ pub(super) fn import_file(
     } = recipe(&file, preset, model.config(), config_file.as_ref())?;
     train.model = model.config().clone();
     train.act.max_segments = u32::try_from(imported.max_segments).unwrap_or(u32::MAX);
-    let run_file = RunFile {
-        preset,
-        data: data.into(),
-        config: train,
-    };
+    let mut run_file = RunFile::new(data, train);
+    run_file.preset = preset;
+    // A file that was downloaded is nowhere any more, and a path need not be UTF-8.
+    run_file.initial = (path.file_name()).map(|name| name.to_string_lossy().into_owned().into());
     let mut checkpoint = PathBuf::new();
     write_folder(&settings.out, settings.force, MARK, |dir| {
         let written = Run::import(dir, &run_file, &model, task)?;

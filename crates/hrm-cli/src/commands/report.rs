@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args as Arguments;
 use hrm::prelude::*;
-use hrm::train::{MetricsLine, differences, read_metrics};
+use hrm::train::{Difference, MetricsLine, differences, latest_step, read_metrics};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -21,12 +21,13 @@ Example: three seeds of a recipe, as a table in Markdown
   hrm report seed1 seed2 seed3
   hrm report runs/* --json
 
-Runs of equal preset, data and configuration but for the seed are one line. A spread is the standard deviation over the runs \
-(of n - 1) and the range. Of runs that evaluate, the accuracies on the held-out puzzles are told; those of the training are of \
+Runs of equal preset, data, first weights and configuration but for the seed are one line; what was changed while they ran counts. \
+A spread is the standard deviation over the runs (of n - 1) and the range, of those that have ended where some have and others \
+have not. Of runs that evaluate, the accuracies on the held-out puzzles are told; those of the training are of \
 the last report in `metrics.jsonl` in which a puzzle was finished.
 
-A configuration is told by its preset and by the fields in which it differs from the first of the same preset; the data are told \
-where they are not those of the first line.")]
+A configuration is told by its preset and by the fields in which it differs from the first of the same preset; the data and the \
+weights that it began with are told where they are not those of the first line.")]
 pub(crate) struct Args {
     /// Run folders.
     #[arg(required = true, value_name = "RUN")]
@@ -41,6 +42,8 @@ struct Made {
     seed: u64,
     step: u64,
     steps: u64,
+    /// Made all its steps, or stopped early.
+    ended: bool,
     faults: usize,
     loss: Option<f64>,
     train_exact: Option<f64>,
@@ -66,8 +69,8 @@ struct Group {
     preset: Option<String>,
     #[serde(serialize_with = "crate::console::lossy")]
     data: PathBuf,
-    /// Fields in which it differs from the first group of its preset, and its data where they are not those of the first
-    /// group of all.
+    /// Fields in which it differs from the first group of its preset, what was changed while it ran, and its data and first weights
+    /// where they are not those of the first group of all.
     differs: Vec<String>,
     runs: Vec<Made>,
     best_exact_accuracy: Option<Spread>,
@@ -91,13 +94,13 @@ struct Spread {
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
-    let mut groups: Vec<Group> = Vec::new();
+    let mut found = Vec::with_capacity(args.runs.len());
     let mut known = HashSet::new();
     for dir in &args.runs {
         if !known.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())) {
             bail!("{}: expected each run once, found it twice", dir.display());
         }
-        let mut file = RunFile::read(dir)?;
+        let file = RunFile::read(dir)?;
         let result = Made::read(dir, &file)?;
         if result.loss.is_none() && result.last.is_none() {
             bail!(
@@ -105,7 +108,26 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                 dir.display()
             );
         }
+        found.push((file, result));
+    }
+    let groups = groups(found)?;
+    for group in &groups {
+        console.object(group)?;
+    }
+    console.text(markdown(&groups).trim_end())?;
+    Ok(Outcome::Done)
+}
+
+/// Runs that are equal but for the seed together, in the order of the first of each.
+fn groups(runs: Vec<(RunFile, Made)>) -> Result<Vec<Group>> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (mut file, result) in runs {
         file.config.seed = 0;
+        for change in &mut file.changes {
+            // Their length is told of each run.
+            change.fields.retain(|field| field.key != "steps");
+        }
+        file.changes.retain(|change| !change.fields.is_empty());
         match groups.iter_mut().find(|group| group.file == file) {
             Some(group) => group.runs.push(result),
             None => groups.push(Group::new(file, result)),
@@ -113,14 +135,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     let files: Vec<RunFile> = groups.iter().map(|group| group.file.clone()).collect();
     for group in &mut groups {
-        group.compare(&files);
-    }
-    for group in &mut groups {
+        group.compare(&files)?;
         group.measure();
-        console.object(group)?;
     }
-    console.text(markdown(&groups).trim_end())?;
-    Ok(Outcome::Done)
+    Ok(groups)
 }
 
 impl Made {
@@ -130,6 +148,7 @@ impl Made {
             seed: file.config.seed,
             step: 0,
             steps: file.config.steps,
+            ended: false,
             faults: 0,
             loss: None,
             train_exact: None,
@@ -171,6 +190,15 @@ impl Made {
                 _ => {}
             }
         }
+        // One that was interrupted between two reports has come further.
+        result.step = result.step.max(latest_step(dir)?.unwrap_or(0));
+        let worse = evaluations
+            .iter()
+            .filter(|held| result.best.is_some_and(|best| held.step > best.step))
+            .count() as u64;
+        let stopped_early =
+            (file.config.eval_patience).is_some_and(|patience| worse >= u64::from(patience));
+        result.ended = result.step >= result.steps || stopped_early;
         result.last = evaluations.pop();
         Ok(result)
     }
@@ -194,20 +222,39 @@ impl Group {
 
     /// Notes what it has otherwise than the groups before it. Another recipe differs in more than a line of a table can hold,
     /// and its name tells it.
-    fn compare(&mut self, all: &[RunFile]) {
-        if all.first().is_some_and(|first| first.data != self.data) {
-            self.differs.push(format!("data={}", self.data.display()));
+    fn compare(&mut self, all: &[RunFile]) -> Result<()> {
+        if let Some(first) = all.first() {
+            if first.data != self.data {
+                self.differs.push(format!("data={}", self.data.display()));
+            }
+            if first.initial != self.file.initial {
+                self.differs.push(match &self.file.initial {
+                    Some(path) => format!("weights of {}", path.display()),
+                    None => "random weights".to_owned(),
+                });
+            }
         }
-        let of_preset = all.iter().find(|file| file.preset == self.preset);
-        let fields = of_preset.map(|first| differences(&first.config, &self.file.config));
-        self.differs.extend(
-            (fields.into_iter().flatten()).map(|field| format!("{}={}", field.key, field.to)),
-        );
+        if let Some(first) = all.iter().find(|file| file.preset == self.preset) {
+            let fields = differences(&first.first_config()?, &self.file.first_config()?);
+            let fields = fields.iter();
+            self.differs
+                .extend(fields.map(|field| format!("{}={}", field.key, field.to)));
+        }
+        for change in &self.file.changes {
+            let fields = change.fields.iter();
+            self.differs.extend(fields.map(|field| {
+                let Difference { key, to, .. } = field;
+                format!("{key}={to} after step {}", change.step)
+            }));
+        }
+        Ok(())
     }
 
     fn measure(&mut self) {
+        let some_ended = self.runs.iter().any(|run| run.ended);
         let spread = |value: fn(&Made) -> Option<f64>| {
-            let values: Option<Vec<f64>> = self.runs.iter().map(value).collect();
+            let runs = self.runs.iter().filter(|run| run.ended || !some_ended);
+            let values: Option<Vec<f64>> = runs.map(value).collect();
             values.and_then(|values| Spread::of(&values))
         };
         let best = spread(|run| run.best.map(|held| held.exact_accuracy));
@@ -220,6 +267,19 @@ impl Group {
         self.last_cell_accuracy = cells;
         self.train_exact_accuracy = train;
         self.loss = loss;
+    }
+
+    /// How many runs, and how many of them are not counted in or have not ended any.
+    fn count(&self) -> String {
+        let (all, open) = (
+            self.runs.len(),
+            self.runs.iter().filter(|run| !run.ended).count(),
+        );
+        match open {
+            0 => all.to_string(),
+            open if open == all => format!("{all}, not ended"),
+            open => format!("{}, without {open} not ended", all - open),
+        }
     }
 
     fn name(&self) -> String {
@@ -261,6 +321,11 @@ impl Spread {
     }
 }
 
+/// As a cell of a table.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
 fn markdown(groups: &[Group]) -> String {
     let mut text = String::from(
         "| configuration | runs | held-out exact %, best | held-out exact %, last | held-out cells % | training exact % | loss |\n\
@@ -274,8 +339,8 @@ fn markdown(groups: &[Group]) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} |",
-            group.name().replace('|', "\\|"),
-            group.runs.len(),
+            escaped(&group.name()),
+            group.count(),
             cell(&group.best_exact_accuracy, 100.0, 1),
             cell(&group.last_exact_accuracy, 100.0, 1),
             cell(&group.last_cell_accuracy, 100.0, 1),
@@ -301,7 +366,7 @@ fn markdown(groups: &[Group]) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {} of {} | {best} | {at} | {} |",
-            run.run.display(),
+            escaped(&run.run.display().to_string()),
             run.seed,
             run.step,
             run.steps,
@@ -315,18 +380,76 @@ fn markdown(groups: &[Group]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_that_has_gone_back_is_where_it_went_back_to() {
-        let folder = tempfile::tempdir().unwrap();
+    fn file() -> RunFile {
         let puzzles = hrm::data::sudoku::Generator::new(SudokuSize::Four).puzzles(2, 1);
         let set =
             PuzzleSet::from_sudokus(&puzzles.unwrap(), SudokuSize::Four, Augmentation::Sudoku);
         let config = Preset::by_name("trm-small").unwrap().config(&set.unwrap());
-        let file = RunFile {
-            preset: None,
-            data: "data".into(),
-            config,
+        RunFile::new("data", config)
+    }
+
+    #[test]
+    fn runs_are_together_only_where_they_are_one_experiment() {
+        let made = |run: &str, ended, loss| Made {
+            run: run.into(),
+            seed: 1,
+            step: 10,
+            steps: 20,
+            ended,
+            faults: 0,
+            loss: Some(loss),
+            train_exact: None,
+            last: None,
+            best: None,
         };
+        let changed = |key: &str, from: &str, to: &str| {
+            let mut file = file();
+            file.config.set(key, to).unwrap();
+            file.changes.push(hrm::train::Change {
+                step: 5,
+                fields: vec![Difference {
+                    key: key.to_owned(),
+                    from: serde_json::from_str(from).unwrap(),
+                    to: serde_json::from_str(to).unwrap(),
+                }],
+            });
+            file
+        };
+        let rate = file().config.optimizer.lr.to_string();
+        let steps = file().config.steps.to_string();
+        let mut tuned = file();
+        tuned.initial = Some("base".into());
+        let mut longer = changed("steps", &steps, "77");
+        longer.config.seed = 9;
+        let mut planned = file();
+        planned.config.steps = 77;
+        let found = groups(vec![
+            // The one with the change comes first, and is not what the others are told by.
+            (changed("optimizer.lr", &rate, "0.5"), made("a", true, 1.0)),
+            (file(), made("b", true, 2.0)),
+            (file(), made("c", false, 9.0)),
+            (tuned, made("d|e", false, 3.0)),
+            (longer, made("f", true, 4.0)),
+            (planned, made("g", true, 6.0)),
+        ])
+        .unwrap();
+        let told: Vec<(&[String], String, f64)> = found
+            .iter()
+            .map(|group| (&group.differs[..], group.count(), group.loss.unwrap().mean))
+            .collect();
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!(told[0].0, ["optimizer.lr=0.5 after step 5"]);
+        assert_eq!(told[1], (&[][..], "1, without 1 not ended".to_owned(), 2.0));
+        assert_eq!(told[2].0, ["weights of base"]);
+        assert_eq!((&*told[2].1, told[2].2), ("1, not ended", 3.0));
+        assert_eq!((told[3].0, told[3].2), (&["steps=77".to_owned()][..], 5.0));
+        assert!(markdown(&found).contains("| d\\|e |"));
+    }
+
+    #[test]
+    fn a_run_that_has_gone_back_is_where_it_went_back_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file();
         let evaluation = |step, exact, best| MetricsLine::Evaluation {
             step,
             evaluation: Evaluation {

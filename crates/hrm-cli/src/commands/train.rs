@@ -433,12 +433,12 @@ fn start(
     if let Some(epochs) = args.epochs.or(of_preset.filter(|_| !has_steps)) {
         config.set_epochs(epochs, &set).context("--epochs")?;
     }
-    let file = RunFile {
-        preset: preset.map(|preset| preset.name.to_owned()),
-        data: std::path::absolute(data)
-            .with_context(|| format!("cannot find {}", data.display()))?,
-        config,
+    let whole = |path: &Path| {
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
     };
+    let mut file = RunFile::new(whole(data)?, config);
+    file.preset = preset.map(|preset| preset.name.to_owned());
+    file.initial = args.init.as_deref().map(whole).transpose()?;
     let config = file.config.clone();
     let mut trainer = match weights {
         Some((model, _)) => {
@@ -644,24 +644,29 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     }
     let mut watchers = watch.open(&run, console)?;
     let (mut said, mut unwritten) = (Ok(()), false);
-    let mut beside = String::new();
+    // What the last report says, and its step while no line has told it.
+    let (mut beside, mut untold) = (String::new(), None);
     let trained = run.train_with(|event| {
         let heard = match event {
             RunEvent::Step(report) => {
                 watchers.step(report.step);
-                report.metrics.as_ref().map_or(Ok(()), |metrics| {
+                let told = report.metrics.as_ref().map_or(Ok(()), |metrics| {
                     let step = Step::new(report, metrics);
                     beside = summary(&step);
                     watchers.say(beside.clone());
-                    let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every);
-                    if at_checkpoint && !console.shows_progress() {
-                        watchers.aside(|| {
-                            console.note(format_args!("step {}: {}", step.step, summary(&step)));
-                        });
-                    }
+                    untold = Some(step.step);
                     watchers.scalars(step.step, &step.values())?;
                     console.event(&step)
-                })
+                });
+                let at_checkpoint = report.step.is_multiple_of(config.checkpoint_every)
+                    || report.step == config.steps;
+                if at_checkpoint
+                    && !console.shows_progress()
+                    && let Some(step) = untold.take()
+                {
+                    watchers.note(format_args!("step {step}: {beside}"));
+                }
+                told
             }
             RunEvent::Evaluating { done, puzzles, .. } => {
                 watchers.say(format!("evaluated on {done} of {puzzles} held-out puzzles"));
@@ -670,7 +675,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
             RunEvent::Evaluation { step, found, best } => {
                 watchers.say(beside.clone());
                 let line = Evaluated { step, best, found };
-                watchers.aside(|| console.note(line.describe()));
+                watchers.note(line.describe());
                 watchers
                     .scalars(step, &line.values())
                     .and_then(|()| console.event(&line))
@@ -679,7 +684,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
                 let line = FaultLine { step, fault };
                 let moved = match fault.remedy {
                     Some(_) => {
-                        watchers.aside(|| console.problem(line.describe()));
+                        watchers.problem(line.describe());
                         watchers.back_to(step)
                     }
                     // The error that ends the training says the rest.
@@ -689,9 +694,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
             }
             RunEvent::Unwritten { step, reason } => {
                 unwritten = true;
-                watchers.aside(|| {
-                    console.problem(format_args!("step {step}: {reason}; it is not written"));
-                });
+                watchers.problem(format_args!("step {step}: {reason}; it is not written"));
                 Ok(())
             }
             _ => Ok(()),
@@ -766,7 +769,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
             )
         }
     };
-    console.result(&line, text)?;
+    console.outcome(&line, text)?;
     if finished {
         Ok(Outcome::Done)
     } else {

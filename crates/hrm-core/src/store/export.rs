@@ -93,13 +93,9 @@ pub fn export_to(
     out.write_all(&header)?;
     for weight in weights {
         let value = weight.value.cast(FloatDType::F32);
-        let data = value.try_into_data().map_err(io::Error::other)?;
-        if cfg!(target_endian = "little") {
-            out.write_all(data.as_bytes())?;
-        } else {
-            let bytes: Vec<u8> = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
-            out.write_all(&bytes)?;
-        }
+        let values = value.try_into_vec_as::<f32>().map_err(io::Error::other)?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        out.write_all(&bytes)?;
     }
     Ok(())
 }

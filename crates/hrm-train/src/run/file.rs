@@ -12,15 +12,33 @@ use crate::checkpoint::write_whole;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 
-/// What `config.json` says of a run.
-#[derive(Clone, Debug, PartialEq)]
+/// `config.json`: what a run was asked to be, and what was changed since.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RunFile {
     /// Preset that the configuration was made from, if any.
     pub preset: Option<String>,
     /// Folder of the training data.
     pub data: PathBuf,
+    /// Run or file that the weights come from; none of a run that began with random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<PathBuf>,
     /// The resolved configuration.
     pub config: TrainConfig,
+    /// What was changed with leave while it ran, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// Fields of a run's configuration that were changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Step after which they hold: the checkpoints before don't know of them.
+    pub step: u64,
+    /// The fields, before and after.
+    pub fields: Vec<Difference>,
 }
 
 /// What is to be different when a run goes on.
@@ -48,57 +66,24 @@ pub struct Difference {
     pub to: Value,
 }
 
-/// The whole of `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Record {
-    preset: Option<String>,
-    data: PathBuf,
-    pub(crate) config: TrainConfig,
-    /// Fields that were changed with leave, and the step after which they hold: the checkpoints before don't know of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<Change>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    step: u64,
-    fields: Vec<Difference>,
-}
-
 impl RunFile {
+    /// Of a run that begins on the data of a folder, without a preset.
+    pub fn new(data: impl Into<PathBuf>, config: TrainConfig) -> Self {
+        Self {
+            preset: None,
+            data: data.into(),
+            initial: None,
+            config,
+            changes: Vec::new(),
+        }
+    }
+
     /// Reads the `config.json` of a run.
     ///
     /// # Errors
     /// If the folder is no run, or the file can't be understood (with line and column).
     pub fn read(dir: impl AsRef<Path>) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
-        let Record {
-            preset,
-            data,
-            config,
-            ..
-        } = Record::read(dir)?;
-        Ok(Self {
-            preset,
-            data,
-            config,
-        })
-    }
-}
-
-impl Record {
-    pub(crate) fn new(file: &RunFile) -> Self {
-        Self {
-            preset: file.preset.clone(),
-            data: file.data.clone(),
-            config: file.config.clone(),
-            changes: Vec::new(),
-        }
-    }
-
-    pub(crate) fn read(dir: &Path) -> Result<Self, TrainError> {
         let path = config_path(dir);
         if !path.is_file() {
             return Err(TrainError::NoRun {
@@ -113,11 +98,23 @@ impl Record {
         })
     }
 
+    /// The configuration that the run began with.
+    ///
+    /// # Errors
+    /// If a change names a field that there is not.
+    pub fn first_config(&self) -> Result<TrainConfig, TrainError> {
+        let mut config = self.config.clone();
+        for field in self.changes.iter().rev().flat_map(|change| &change.fields) {
+            config.set(&field.key, &field.from.to_string())?;
+        }
+        Ok(config)
+    }
+
     pub(crate) fn write(&self, dir: &Path) -> Result<(), TrainError> {
         write_whole(&config_path(dir), self.text(dir)?.as_bytes())
     }
 
-    /// What [`Record::write`] writes. A path that is no UTF-8 can't be.
+    /// What [`RunFile::write`] writes. A path that is no UTF-8 can't be.
     pub(crate) fn text(&self, dir: &Path) -> Result<String, TrainError> {
         match serde_json::to_string_pretty(self) {
             Ok(text) => Ok(text + "\n"),
@@ -129,7 +126,7 @@ impl Record {
     }
 
     /// The configuration with which a run goes on from a checkpoint of `step` steps that was made with `config`, and
-    /// whether this record has changed by it and is to be written.
+    /// whether this file has changed by it and is to be written.
     ///
     /// # Errors
     /// A change that is not allowed or can't be made, a configuration that makes no run.

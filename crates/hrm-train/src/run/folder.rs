@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::file::Record;
+use super::file::RunFile;
 use crate::error::TrainError;
 
 const CONFIG: &str = "config.json";
@@ -18,7 +18,7 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// Files of a run beside its checkpoints. Without the first one the folder is no run.
 const FILES: [&str; 3] = [CONFIG, METRICS, BEST];
 
-/// A folder that programs make in that of a run; no run writes to it.
+/// A folder that programs make in that of a run, for files of TensorBoard; no run writes to it.
 const EVENTS: &str = "tensorboard";
 
 /// What the names of the parts of a packed run begin with.
@@ -34,6 +34,15 @@ pub(crate) const UNFINISHED: &str = ".tmp";
 pub fn latest_checkpoint(dir: impl AsRef<Path>) -> Result<Option<PathBuf>, TrainError> {
     let dir = dir.as_ref();
     Ok(list_checkpoints(dir)?.pop().map(|(_, path)| path))
+}
+
+/// The steps made up to the last checkpoint of a run; none of one that has no checkpoints.
+///
+/// # Errors
+/// If the folder can't be read.
+pub fn latest_step(dir: impl AsRef<Path>) -> Result<Option<u64>, TrainError> {
+    let found = list_checkpoints(dir.as_ref())?;
+    Ok(found.last().map(|&(step, _)| step))
 }
 
 /// The best weights of a run that evaluates, `best.safetensors`; there is no such file before the first evaluation.
@@ -166,7 +175,7 @@ pub(crate) fn unmake(dir: &Path) {
 pub(crate) fn check_over(dir: &Path) -> Result<(), TrainError> {
     if config_path(dir).exists() {
         check_unpacked(dir)?;
-        return Record::read(dir).map(|_| ());
+        return RunFile::read(dir).map(|_| ());
     }
     let no_run = |reason: String| {
         Err(TrainError::NoRun {
@@ -207,6 +216,15 @@ fn clear(dir: &Path) -> Result<(), TrainError> {
     for name in names(&checkpoints)? {
         if is(&name, is_of_checkpoint) {
             remove_any(&checkpoints.join(name))?;
+        }
+    }
+    // A reader would show their values as the new run's.
+    let events = dir.join(EVENTS);
+    for name in names(&events)? {
+        if is(&name, |name| {
+            name.starts_with("events.out.tfevents.") && name.contains(".hrm.")
+        }) {
+            remove_any(&events.join(name))?;
         }
     }
     Ok(())
@@ -321,6 +339,15 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), TrainError> {
             name.ends_with(UNFINISHED) && is_of_checkpoint(name)
         }) {
             remove_any(&checkpoints.join(name))?;
+        }
+    }
+    // A reader would show their values as the new run's.
+    let events = dir.join(EVENTS);
+    for name in names(&events)? {
+        if is(&name, |name| {
+            name.starts_with("events.out.tfevents.") && name.contains(".hrm.")
+        }) {
+            remove_any(&events.join(name))?;
         }
     }
     Ok(())

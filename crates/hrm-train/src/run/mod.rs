@@ -23,16 +23,16 @@ use crate::error::TrainError;
 use crate::evaluate::{EvalConfig, Evaluation, evaluate_while};
 use crate::trainer::{StepReport, TrainState, Trainer, check_data};
 
-pub use file::{Changes, Difference, RunFile, differences};
+pub use file::{Change, Changes, Difference, RunFile, differences};
 pub use folder::{
-    CHECKPOINTS, best_weights, is_checkpoint_file, is_run_file, latest_checkpoint, metrics_path,
+    CHECKPOINTS, best_weights, is_checkpoint_file, is_run_file, latest_checkpoint, latest_step,
+    metrics_path,
 };
 pub use guard::{Best, Fault, GuardConfig, Progress, Remedy};
 pub use journal::{MetricsLine, read_metrics};
 
 pub(crate) use folder::{UNFINISHED, check_unpacked, list_checkpoints};
 
-use file::Record;
 use folder::{
     check_over, check_unused, checkpoint_path, config_path, lock, prepare, prepare_over, prune,
     remove_after, sweep, unmake,
@@ -101,7 +101,7 @@ pub struct Run {
     /// None until the first training: a run that is only looked at, or can't go on, leaves its folder as it was.
     journal: Option<Journal>,
     /// What is to be written then.
-    record: Option<Record>,
+    record: Option<RunFile>,
     held_out: Option<Arc<PuzzleSet>>,
     /// Puzzles of an evaluation at most, in the evaluations of the run so far.
     eval_puzzles: usize,
@@ -200,7 +200,7 @@ impl Run {
     ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
         // Before anything is written it is known whether it can be.
-        let record = Record::new(file).text(dir)?;
+        let record = file.text(dir)?;
         trainer.save(checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.
         write_whole(&config_path(dir), record.as_bytes())?;
@@ -241,7 +241,7 @@ impl Run {
         let _lock = prepare(dir)?;
         let path = checkpoint_path(dir, 0);
         Checkpoint::write_model(&path, model, &file.config, task)?;
-        Record::new(file).write(dir)?;
+        file.write(dir)?;
         Ok(path)
     }
 
@@ -279,7 +279,7 @@ impl Run {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
-        let mut record = Record::read(dir)?;
+        let mut record = RunFile::read(dir)?;
         let lock = lock(dir)?;
         let checkpoint = Checkpoint::latest(dir)?;
         let info = checkpoint.info();
@@ -499,15 +499,15 @@ impl Run {
             }
             self.journal()?.write(&MetricsLine::Step(report.clone()))?;
         }
-        let mut go_on = true;
-        if save || evaluate {
-            let snapshot = self.trainer.snapshot()?;
-            if let Some(reason) = self.fault_before_writing(&snapshot)? {
-                return self.go_back(reason, on_event);
-            }
-            go_on = self.keep(snapshot, save, evaluate, on_event)?;
+        if !save && !evaluate {
+            return Ok(on_event(RunEvent::Step(report)));
         }
-        Ok(on_event(RunEvent::Step(report)) && go_on)
+        let snapshot = self.trainer.snapshot()?;
+        if let Some(reason) = self.fault_before_writing(&snapshot)? {
+            return self.go_back(reason, on_event);
+        }
+        let go_on = on_event(RunEvent::Step(report));
+        Ok(self.keep(snapshot, save, evaluate, on_event)? && go_on)
     }
 
     /// The evaluation that was broken off when the run was interrupted, where there is one. Says whether to go on.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::DType;
 
 use super::Run;
-use super::file::Record;
+use super::file::RunFile;
 use super::folder::{PART, checkpoint_path, list_parts, metrics_path, part_path, prepare};
 use crate::checkpoint::{Checkpoint, write_whole};
 use crate::error::TrainError;
@@ -24,7 +24,7 @@ impl Run {
         part_bytes: usize,
     ) -> Result<Vec<PathBuf>, TrainError> {
         let (dir, out) = (dir.as_ref(), out.as_ref());
-        let record = Record::read(dir)?;
+        let file = RunFile::read(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
         let there = out.exists() && !seems_empty(out)?;
         if there {
@@ -43,7 +43,7 @@ impl Run {
             parts.push(path);
         }
         copy_metrics(dir, out)?;
-        record.write(out)?;
+        file.write(out)?;
         Ok(parts)
     }
 
@@ -55,7 +55,7 @@ impl Run {
     pub fn unpack(packed: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<PathBuf, TrainError> {
         let (packed, out) = (packed.as_ref(), out.as_ref());
         let parts = parts(packed)?;
-        let record = Record::read(packed)?;
+        let file = RunFile::read(packed)?;
         let mut bytes = Vec::new();
         for path in parts {
             bytes.extend(fs::read(&path).map_err(TrainError::io("read", path))?);
@@ -68,7 +68,7 @@ impl Run {
         let path = checkpoint_path(out, checkpoint.info().step);
         checkpoint.write(&path)?;
         copy_metrics(packed, out)?;
-        record.write(out)?;
+        file.write(out)?;
         Ok(path)
     }
 }

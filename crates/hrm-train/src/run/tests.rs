@@ -30,11 +30,7 @@ fn run_file() -> RunFile {
     config.checkpoint_every = 3;
     config.schedule.warmup_steps = 3;
     config.guard.retries = 2;
-    RunFile {
-        preset: None,
-        data: "unknown".into(),
-        config,
-    }
+    RunFile::new("unknown", config)
 }
 
 fn start(dir: &Path, file: &RunFile, poison: Option<fn(u64) -> bool>) -> Run {
