@@ -97,22 +97,24 @@ impl Panel {
     }
 
     fn series(&self, name: &str, run: &Curves) -> Vec<Series> {
-        let mut series = curves(name, &run.reports, self.value);
+        let reports = run.reports.iter();
+        let points = reports.map(|(step, of)| (*step as f64, (self.value)(of).unwrap_or(f64::NAN)));
+        let mut series = curves(name, points.collect());
         if let Some(value) = self.held_out
             && !run.evaluations.is_empty()
         {
             let found = run.evaluations.iter();
             let points = found.clone().map(|(step, of)| (*step as f64, value(of)));
-            let bar = |(step, of): &(u64, Evaluation)| {
-                let (low, high) = of.exact_interval;
-                (*step as f64, low, high)
-            };
-            let held_out = Series::new(format!("{name}, held out"), points.collect());
-            let bars = match self.with_interval {
-                true => found.map(bar).collect(),
-                false => Vec::new(),
-            };
-            series.push(held_out.with_bars(bars));
+            let mut held_out = curves(&format!("{name}, held out"), points.collect());
+            // Of so many that their mean is drawn, bars would hide everything else.
+            if let ([series], true) = (held_out.as_mut_slice(), self.with_interval) {
+                let bar = |(step, of): &(u64, Evaluation)| {
+                    let (low, high) = of.exact_interval;
+                    (*step as f64, low, high)
+                };
+                *series = series.clone().with_bars(found.map(bar).collect());
+            }
+            series.append(&mut held_out);
         }
         series
     }
@@ -214,38 +216,40 @@ fn read(run: &Path) -> Result<Curves> {
     Ok(curves)
 }
 
-/// The curve of a run; of many values, pale, and their moving mean over it.
-fn curves(
-    name: &str,
-    reports: &[(u64, Metrics)],
-    value: fn(&Metrics) -> Option<f64>,
-) -> Vec<Series> {
-    let points: Vec<(f64, f64)> = (reports.iter())
-        .map(|(step, metrics)| (*step as f64, value(metrics).unwrap_or(f64::NAN)))
-        .collect();
+/// The curve of a run; of many values, pale, and their smoothed course over it.
+fn curves(name: &str, points: Vec<(f64, f64)>) -> Vec<Series> {
     if points.len() <= SMOOTHED {
         return vec![Series::new(name, points)];
     }
-    let mean = moving_mean(&points, points.len() / 40);
+    let smooth = smoothed(&points, points.len() / 40);
     vec![
         Series::new(name, points).with_look(Look::Faint),
-        Series::new(name, mean),
+        Series::new(name, smooth),
     ]
 }
 
-/// Each value's mean with `reach` neighbours on both sides, fewer at the ends. Values that aren't finite don't count.
-fn moving_mean(points: &[(f64, f64)], reach: usize) -> Vec<(f64, f64)> {
-    let mean = |(at, &(x, _)): (usize, &(f64, f64))| {
-        // As many on both sides, so that the ends don't lean.
-        let reach = reach.min(at).min(points.len() - 1 - at);
-        let near = points.iter().skip(at - reach).take(2 * reach + 1);
-        let near: Vec<f64> = near
-            .map(|point| point.1)
-            .filter(|y| y.is_finite())
-            .collect();
-        (x, near.iter().sum::<f64>() / near.len() as f64)
+/// Of each value, the straight line through it and `reach` neighbours on both sides, fewer at the ends, where it stands: in the
+/// middle that is their mean. Values that aren't finite don't count.
+fn smoothed(points: &[(f64, f64)], reach: usize) -> Vec<(f64, f64)> {
+    let fit = |(at, &(x, _)): (usize, &(f64, f64))| {
+        let near = &points[at.saturating_sub(reach)..(at + reach + 1).min(points.len())];
+        let near = || near.iter().filter(|(_, y)| y.is_finite());
+        let n = near().count() as f64;
+        let [mean_x, mean_y] =
+            [near().map(|p| p.0).sum(), near().map(|p| p.1).sum::<f64>()].map(|sum: f64| sum / n);
+        let spread: f64 = near().map(|p| (p.0 - mean_x).powi(2)).sum();
+        let slope = match spread > 0.0 {
+            true => near().map(|p| (p.0 - mean_x) * (p.1 - mean_y)).sum::<f64>() / spread,
+            false => 0.0,
+        };
+        let y = mean_y + slope * (x - mean_x);
+        // An accuracy that has come near to 1 is not drawn beyond it.
+        let (low, high) = near().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), p| {
+            (low.min(p.1), high.max(p.1))
+        });
+        (x, y.max(low).min(high))
     };
-    points.iter().enumerate().map(mean).collect()
+    points.iter().enumerate().map(fit).collect()
 }
 
 #[cfg(test)]
@@ -253,12 +257,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_follows_a_straight_line_and_skips_what_is_not_finite() {
+    fn a_curve_follows_a_straight_line_and_skips_what_is_not_finite() {
         let line: Vec<(f64, f64)> = (0..9).map(|x| (f64::from(x), 2.0 * f64::from(x))).collect();
-        assert_eq!(moving_mean(&line, 3), line);
+        assert_eq!(smoothed(&line, 3), line);
         let mut broken = line.clone();
         broken[4].1 = f64::NAN;
-        assert_eq!(moving_mean(&broken, 1)[4].1, 8.0);
-        assert!(moving_mean(&[], 2).is_empty());
+        assert_eq!(smoothed(&broken, 1)[4].1, 8.0);
+        assert!(smoothed(&[], 2).is_empty());
+        let gap = smoothed(&[(0.0, f64::NAN); 3], 1);
+        assert!(gap.iter().all(|(_, y)| !y.is_finite()));
+    }
+
+    #[test]
+    fn the_ends_are_as_smooth_as_the_middle() {
+        let noisy: Vec<(f64, f64)> = (0..101).map(|x| (f64::from(x), f64::from(x % 2))).collect();
+        for (x, y) in smoothed(&noisy, 20) {
+            assert!((y - 0.5).abs() < 0.1, "{y} at {x}");
+        }
+    }
+
+    #[test]
+    fn many_evaluations_are_drawn_as_their_course() {
+        let run = |evaluations: u64| Curves {
+            reports: vec![(1, Metrics::default())],
+            evaluations: (0..evaluations)
+                .map(|step| (step, Evaluation::default()))
+                .collect(),
+        };
+        let series = |run: &Curves| PANELS[1].series("run", run);
+        let few = series(&run(60));
+        assert_eq!((few.len(), few[1].bars.len()), (2, 60));
+        let many = series(&run(61));
+        assert_eq!(many.len(), 3);
+        assert!(many.iter().all(|series| series.bars.is_empty()));
     }
 }

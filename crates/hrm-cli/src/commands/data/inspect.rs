@@ -271,7 +271,9 @@ fn picture(args: &Args, held: Option<&Splits>, report: &Report, path: &Path) -> 
     let columns = match report.task {
         // Questions and answers in pairs.
         Task::Arc | Task::Other => 4,
-        Task::Sudoku(_) | Task::Maze { .. } => tiles.len().clamp(1, 3),
+        Task::Sudoku(_) | Task::Maze { .. } if tiles.len() <= 12 => tiles.len().clamp(1, 3),
+        // About as wide as high.
+        Task::Sudoku(_) | Task::Maze { .. } => 0,
     };
     let bytes = Sheet::flow("", tiles, columns).render()?.png()?;
     write_file(path, args.force, |out| Ok(out.write_all(&bytes)?))
