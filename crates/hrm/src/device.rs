@@ -16,7 +16,9 @@
 mod memory;
 mod probe;
 
-pub use memory::{Footprint, Memory, check_inference, check_memory, check_training, memory};
+pub use memory::{
+    Footprint, Memory, check_inference, check_memory, check_recording, check_training, memory,
+};
 pub use probe::{
     Trial, attempt, best_compute, check_compute, compute_for, compute_name, device_name, fit,
     products_in_tf32, trials,

@@ -189,6 +189,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let puzzles = puzzles(args, &loaded)?;
     let segments = args.segments.unwrap_or(loaded.info.config.act.max_segments);
     check_segments(segments, loaded.model.config())?;
+    device::check_recording(&loaded.model, puzzles.len(), segments)
+        .context("all states are kept: --limit or --segments")?;
     let spinner = console.spinner("thinking");
     let recording = record(&loaded.model, &puzzles, segments)?;
     let attention = looked_at

@@ -102,6 +102,21 @@ impl Footprint {
         Self::of_slots(model, fused, slots)
     }
 
+    /// Of a model that answers and of which the states of so many segments are kept, in f32.
+    fn recording(model: &HrmConfig, fused: bool, slots: usize, segments: u32) -> Self {
+        let updates = (model.h_cycles as u64).saturating_mul(model.l_cycles as u64 + 1);
+        // And the embedding, the first states.
+        let states = updates.saturating_mul(segments.into()).saturating_add(3);
+        let state = 4 * (model.total_len() * model.hidden_size) as u64;
+        let answers = Self::of_slots(model, fused, slots);
+        Self {
+            per_slot: answers
+                .per_slot
+                .saturating_add(states.saturating_mul(state)),
+            ..answers
+        }
+    }
+
     /// Of two computations that go on at a time, of as many slots each.
     fn beside(self, other: Self) -> Self {
         Self {
@@ -314,6 +329,21 @@ pub fn check_inference(models: &[&Hrm], slots: usize) -> Result<(), DeviceError>
     check_memory(&device, of, slots)
 }
 
+/// Refuses to record the states of puzzles over so many segments, as [`hrm_act::analysis::record`] does, where the device of the model has not
+/// the memory for that.
+///
+/// # Errors
+/// [`DeviceError::TooLittleMemory`] says how much is needed and how many puzzles, the batch, fit.
+pub fn check_recording(model: &Hrm, puzzles: usize, segments: u32) -> Result<(), DeviceError> {
+    let (device, config) = (model.device(), model.config());
+    let is_flex = is_flex(&device);
+    check_memory(
+        &device,
+        |slots| Footprint::recording(config, is_flex, slots, segments),
+        puzzles,
+    )
+}
+
 /// Refuses work that the device has not the memory for; `footprint` tells what it is for so many slots at a time. Where the memory of
 /// the device isn't known, nothing is refused.
 ///
@@ -415,6 +445,12 @@ mod tests {
         check_inference(&[&model], 64).unwrap();
         let error = check_inference(&[&model], 1 << 32).unwrap_err();
         assert!(matches!(error, DeviceError::TooLittleMemory { batch, .. } if batch == 1 << 32));
+        // 16 positions of the cells and 16 of the puzzle, 512 wide: 64 KiB a state. 3 and 3 * 7 of them a segment.
+        let plain = Footprint::inference(model.config(), true, 8);
+        let recorded = Footprint::recording(model.config(), true, 8, 100);
+        assert_eq!(recorded.per_slot - plain.per_slot, 2103 << 16);
+        check_recording(&model, 4, 1).unwrap();
+        assert!(check_recording(&model, 1 << 20, 16).is_err());
     }
 
     #[test]
