@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hrm::data::SourceFile;
+use hrm::data::arc::task_files;
 use hrm::train::{CHECKPOINTS, Run, TrainError, is_checkpoint_file, is_run_file};
 use sha2::{Digest, Sha256};
 
@@ -376,8 +377,35 @@ fn temporary(path: &Path, what: &str) -> PathBuf {
     beside(path, &format!("{what}-{}", std::process::id()))
 }
 
-/// A file's name and SHA-256, for the record of where data come from.
+/// A file's name and SHA-256, or those of a folder of ARC tasks, for the record of where data come from.
 pub(crate) fn source(path: &Path) -> Result<SourceFile> {
+    Ok(SourceFile {
+        name: path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned(),
+        sha256: match path.is_dir() {
+            true => tasks_sha256(path)?,
+            // A pipe is read but once.
+            false if is_stream(path) => String::new(),
+            false => sha256(path)?,
+        },
+    })
+}
+
+/// As `sha256sum *.json | sha256sum` has it in a folder without others.
+fn tasks_sha256(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for file in task_files(folder)? {
+        let names = file.strip_prefix(folder).unwrap_or(&file).iter();
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        hash.update(format!("{}  {}\n", sha256(&file)?, names.join("/")));
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
+fn sha256(path: &Path) -> Result<String> {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
@@ -390,18 +418,7 @@ pub(crate) fn source(path: &Path) -> Result<SourceFile> {
         }
         Ok(hex::encode(hash.finalize()))
     };
-    Ok(SourceFile {
-        name: path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        // A pipe is read but once.
-        sha256: match is_stream(path) {
-            true => String::new(),
-            false => read().with_context(|| format!("cannot read {}", path.display()))?,
-        },
-    })
+    read().with_context(|| format!("cannot read {}", path.display()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ mod program;
 use std::fs;
 
 use program::words;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const TASKS: [(&str, &str); 2] = [
     (
@@ -29,6 +30,16 @@ fn augmentations_vote_and_a_submission_is_written() {
         fs::write(dir.join(format!("tasks/{name}.json")), json).unwrap();
     }
     words(dir, "data build arc --input tasks --num-aug 2 --out data").ok();
+    // Where they are from: `cd tasks && sha256sum *.json | sha256sum`.
+    let sum = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+    let lines = TASKS.map(|(name, json)| format!("{}  {name}.json\n", sum(json.as_bytes())));
+    let about = fs::read(dir.join("data/hrm.json")).unwrap();
+    let about: Value = serde_json::from_slice(&about).unwrap();
+    let expected = json!([{ "name": "tasks", "sha256": sum(lines.concat().as_bytes()) }]);
+    assert_eq!(
+        about["splits"]["train"]["provenance"]["sources"], expected,
+        "{about}"
+    );
     let tiny = program::TINY;
     words(
         dir,

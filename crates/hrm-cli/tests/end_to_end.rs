@@ -392,7 +392,7 @@ fn a_training_evaluates_and_keeps_its_best_weights() {
     let ran = workshop.train("run", "--json --eval-every 3").ok();
     assert_eq!(
         kinds(&ran.objects()),
-        ["step", "evaluation", "evaluation", "step", "trained"]
+        ["step", "evaluation", "step", "evaluation", "trained"]
     );
     let objects = ran.objects();
     assert_eq!(
@@ -515,6 +515,12 @@ fn tensorboard_finds_its_events() {
             "{tag}"
         );
     }
+    // A new run in its place has its own alone; what others wrote stays.
+    fs::write(workshop.path("run/tensorboard/mine.txt"), "mine").unwrap();
+    workshop.train("run", "--tensorboard --force").ok();
+    let names = fs::read_dir(workshop.path("run/tensorboard")).unwrap();
+    assert_eq!(names.count(), 2);
+    assert!(workshop.path("run/tensorboard/mine.txt").is_file());
 }
 
 #[test]

@@ -60,13 +60,13 @@ pub struct Provenance {
     pub seed: Option<u64>,
 }
 
-/// A file that a set was made from.
+/// A file that a set was made from, or a folder of tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceFile {
-    /// Name of the file.
+    /// Its name.
     pub name: String,
-    /// SHA-256 in hex; empty of what was no file, as a pipe.
+    /// SHA-256 in hex; empty of a pipe. That of a folder is of the lines that `sha256sum` says of its tasks, in the order of their paths.
     pub sha256: String,
 }
 

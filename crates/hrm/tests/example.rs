@@ -83,7 +83,7 @@ fn a_wrong_option_is_an_error() {
 
 #[test]
 fn an_own_task_is_learned() {
-    let output = example("custom_task").arg("250").output().unwrap();
+    let output = example("custom_task").arg("150").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{talk}");

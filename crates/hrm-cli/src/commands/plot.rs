@@ -235,8 +235,8 @@ fn smoothed(points: &[(f64, f64)], reach: usize) -> Vec<(f64, f64)> {
         let near = &points[at.saturating_sub(reach)..(at + reach + 1).min(points.len())];
         let near = || near.iter().filter(|(_, y)| y.is_finite());
         let n = near().count() as f64;
-        let [mean_x, mean_y] =
-            [near().map(|p| p.0).sum(), near().map(|p| p.1).sum::<f64>()].map(|sum: f64| sum / n);
+        let mean = |of: fn(&(f64, f64)) -> f64| near().map(of).sum::<f64>() / n;
+        let (mean_x, mean_y) = (mean(|p| p.0), mean(|p| p.1));
         let spread: f64 = near().map(|p| (p.0 - mean_x).powi(2)).sum();
         let slope = match spread > 0.0 {
             true => near().map(|p| (p.0 - mean_x) * (p.1 - mean_y)).sum::<f64>() / spread,

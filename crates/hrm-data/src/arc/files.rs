@@ -119,6 +119,17 @@ pub fn read_folders(folder: impl AsRef<Path>) -> Result<Vec<ArcTask>, DataError>
     read_to_depth(folder.as_ref(), MAX_DEPTH)
 }
 
+/// The files that [`read_folders`] reads of a folder, sorted by their paths.
+///
+/// # Errors
+/// If a folder can't be read.
+pub fn task_files(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    find(folder.as_ref(), MAX_DEPTH, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
 /// Reads tasks in whichever layout a path has: a folder of task files and of such folders, a file of Kaggle's challenges, or one of a task.
 /// Solutions of their tests may lie in a file of Kaggle's layout.
 ///
@@ -268,6 +279,8 @@ mod tests {
         }
         let tasks = read_folders(corpus.path()).unwrap();
         assert_eq!(tasks.len(), 1);
+        let files = task_files(corpus.path()).unwrap();
+        assert_eq!(files, [corpus.path().join("Copy/Copy1.json")]);
     }
 
     #[test]

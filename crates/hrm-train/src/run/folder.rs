@@ -341,15 +341,6 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), TrainError> {
             remove_any(&checkpoints.join(name))?;
         }
     }
-    // A reader would show their values as the new run's.
-    let events = dir.join(EVENTS);
-    for name in names(&events)? {
-        if is(&name, |name| {
-            name.starts_with("events.out.tfevents.") && name.contains(".hrm.")
-        }) {
-            remove_any(&events.join(name))?;
-        }
-    }
     Ok(())
 }
 

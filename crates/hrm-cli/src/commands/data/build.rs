@@ -485,17 +485,12 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
             ]));
         }
     }
-    let mut files = Vec::new();
-    for path in (args.input.iter())
+    let paths = (args.input.iter())
         .chain(&args.solutions)
         .chain(&args.test)
-        .chain(&args.test_solutions)
-        .filter(|path| path.is_file())
-    {
-        files.push(source(path)?);
-    }
+        .chain(&args.test_solutions);
     let provenance = Provenance {
-        sources: files,
+        sources: paths.map(|path| source(path)).collect::<Result<_>>()?,
         command: command_line(),
         seed: Some(args.seed),
     };
