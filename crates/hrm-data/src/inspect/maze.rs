@@ -30,7 +30,6 @@ pub struct MazeReport {
 /// A report in the making.
 #[derive(Debug, Default)]
 pub(super) struct Count {
-    examples: usize,
     path_cells: Vec<u64>,
     walls: Vec<u64>,
     exact: usize,
@@ -41,15 +40,13 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Counts an example; its key, if it is a maze. Mazes are compared by their question.
+    /// Counts the example at `index`; its key, if it is a maze. Mazes are compared by their question.
     pub(super) fn add(
         &mut self,
-        height: usize,
-        width: usize,
+        index: usize,
+        [height, width]: [usize; 2],
         example: &Example<'_>,
     ) -> Option<Key> {
-        let index = self.examples;
-        self.examples += 1;
         let maze = match Maze::from_tokens(example.inputs.to_vec(), height, width) {
             Ok(maze) => maze,
             Err(error) => {
@@ -80,6 +77,19 @@ impl Count {
         if self.wrong.len() < NAMED {
             self.wrong.push((index, what));
         }
+    }
+
+    /// With the counts of examples that come later.
+    pub(super) fn and(mut self, later: Self) -> Self {
+        self.path_cells.extend(later.path_cells);
+        self.walls.extend(later.walls);
+        self.exact += later.exact;
+        self.optimal += later.optimal;
+        self.valid += later.valid;
+        self.invalid += later.invalid;
+        self.wrong.extend(later.wrong);
+        self.wrong.truncate(NAMED);
+        self
     }
 
     pub(super) fn finish(self) -> MazeReport {

@@ -22,9 +22,11 @@ pub use maze::MazeReport;
 pub use sudoku::SudokuReport;
 
 use crate::{Augmentation, PuzzleSet, Task};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// What a folder or file holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,26 +154,62 @@ fn key(about: &str, parts: &[&[u8]]) -> Key {
     hash.finalize().into()
 }
 
+/// What was seen of some examples, one after the other.
+#[derive(Default)]
+struct Seen {
+    sudoku: sudoku::Count,
+    maze: maze::Count,
+    keys: Vec<Key>,
+    labelled: usize,
+}
+
+impl Seen {
+    fn of(set: &PuzzleSet, examples: Range<usize>) -> Self {
+        let mut seen = Self::default();
+        for index in examples {
+            let example = set.example(index);
+            seen.labelled += usize::from(example.is_labelled());
+            let of_task = match set.info().task {
+                Task::Sudoku(size) => seen.sudoku.add(index, size, &example),
+                Task::Maze { height, width } => seen.maze.add(index, [height, width], &example),
+                Task::Arc | Task::Other => None,
+            };
+            // What is no puzzle of its task is compared as it is.
+            let tokens = || key("tokens", &[&example.inputs, &example.labels]);
+            seen.keys.push(of_task.unwrap_or_else(tokens));
+        }
+        seen
+    }
+
+    fn and(mut self, later: Self) -> Self {
+        self.keys.extend(later.keys);
+        Self {
+            sudoku: self.sudoku.and(later.sudoku),
+            maze: self.maze.and(later.maze),
+            keys: self.keys,
+            labelled: self.labelled + later.labelled,
+        }
+    }
+}
+
+/// Examples that a thread looks at before it takes the next.
+const AT_ONCE: usize = 64;
+
 fn examine(name: &str, set: &PuzzleSet, limit: usize) -> Examined {
     let info = set.info();
     let examined = set.num_examples().min(limit);
-    let (mut sudoku, mut maze) = (None, None);
-    let (mut keys, mut labelled) = (Vec::with_capacity(examined), 0);
-    for index in 0..examined {
-        let example = set.example(index);
-        labelled += usize::from(example.is_labelled());
-        let of_task = match info.task {
-            Task::Sudoku(size) => sudoku
-                .get_or_insert_with(sudoku::Count::default)
-                .add(size, &example),
-            Task::Maze { height, width } => maze
-                .get_or_insert_with(maze::Count::default)
-                .add(height, width, &example),
-            Task::Arc | Task::Other => None,
-        };
-        // What is no puzzle of its task is compared as it is.
-        keys.push(of_task.unwrap_or_else(|| key("tokens", &[&example.inputs, &example.labels])));
-    }
+    let parts = (0..examined.div_ceil(AT_ONCE)).into_par_iter();
+    let parts: Vec<Seen> = parts
+        .map(|part| Seen::of(set, part * AT_ONCE..examined.min((part + 1) * AT_ONCE)))
+        .collect();
+    let seen = parts.into_iter().fold(Seen::default(), Seen::and);
+    let Seen { keys, labelled, .. } = seen;
+    let (sudoku, maze) = match info.task {
+        _ if examined == 0 => (None, None),
+        Task::Sudoku(_) => (Some(seen.sudoku), None),
+        Task::Maze { .. } => (None, Some(seen.maze)),
+        Task::Arc | Task::Other => (None, None),
+    };
     let mut first = HashMap::new();
     for (index, key) in keys.iter().enumerate() {
         first.entry(*key).or_insert(index);
@@ -198,4 +236,55 @@ fn examine(name: &str, set: &PuzzleSet, limit: usize) -> Examined {
         maze: maze.map(maze::Count::finish),
     };
     Examined { report, keys }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SetInfo;
+    use crate::maze::{MazeGenerator, MazeRecipe};
+    use crate::sudoku::{Generator, SudokuSize};
+
+    /// Examples of which some have another's answer, in more parts than one.
+    fn spoilt(info: SetInfo, mut examples: Vec<(Vec<u8>, Vec<u8>)>, at: &[usize]) -> SplitReport {
+        assert!(examples.len() > 2 * AT_ONCE);
+        for &index in at {
+            examples[index].1 = examples[index + 1].1.clone();
+        }
+        let (inputs, labels): (Vec<_>, Vec<_>) = examples.into_iter().unzip();
+        let set = PuzzleSet::from_examples(info, inputs.concat(), labels.concat()).unwrap();
+        inspect_set("made", &set, usize::MAX)
+    }
+
+    const AT: [usize; 7] = [0, 63, 64, 70, 130, 131, 140];
+
+    #[test]
+    fn the_parts_of_a_set_of_sudokus_are_one_report() {
+        let puzzles = Generator::new(SudokuSize::Six).puzzles(150, 1).unwrap();
+        let examples = puzzles.iter();
+        let examples = examples.map(|puzzle| (puzzle.question.tokens(), puzzle.answer.tokens()));
+        let info = SetInfo::sudoku(SudokuSize::Six);
+        let report = spoilt(info, examples.collect(), &AT);
+        let clues = Distribution::of(puzzles.iter().map(|p| p.question.clues() as u64));
+        let sudoku = report.sudoku.unwrap();
+        assert_eq!((report.labelled, report.duplicates), (150, 0));
+        assert_eq!((sudoku.right, sudoku.one_solution), (143, 150));
+        assert_eq!(sudoku.clues, clues);
+        let named: Vec<usize> = sudoku.wrong.iter().map(|(index, _)| *index).collect();
+        assert_eq!(named, AT[..5]);
+        assert!(report.maze.is_none());
+    }
+
+    #[test]
+    fn the_parts_of_a_set_of_mazes_are_one_report() {
+        let mazes = MazeGenerator::new(MazeRecipe::new(6, 6, 6), 1).unwrap();
+        let examples = mazes.take(150);
+        let examples =
+            examples.map(|puzzle| (puzzle.maze().cells().to_vec(), puzzle.answer().to_vec()));
+        let report = spoilt(SetInfo::maze(6, 6), examples.collect(), &AT);
+        let maze = report.maze.unwrap();
+        assert_eq!((maze.exact, maze.invalid), (143, 7));
+        let named: Vec<usize> = maze.wrong.iter().map(|(index, _)| *index).collect();
+        assert_eq!(named, AT[..5]);
+    }
 }

@@ -34,7 +34,6 @@ pub struct SudokuReport {
 /// A report in the making.
 #[derive(Debug, Default)]
 pub(super) struct Count {
-    examples: usize,
     clues: Vec<u64>,
     guesses: Vec<u64>,
     right: usize,
@@ -54,10 +53,13 @@ fn form(question: &Board, answer: &Board) -> Option<Key> {
 }
 
 impl Count {
-    /// Counts an example; its key, if it is a puzzle with its answer.
-    pub(super) fn add(&mut self, size: SudokuSize, example: &Example<'_>) -> Option<Key> {
-        let index = self.examples;
-        self.examples += 1;
+    /// Counts the example at `index`; its key, if it is a puzzle with its answer.
+    pub(super) fn add(
+        &mut self,
+        index: usize,
+        size: SudokuSize,
+        example: &Example<'_>,
+    ) -> Option<Key> {
         let mut note = |what: String| {
             if self.wrong.len() < NAMED {
                 self.wrong.push((index, what));
@@ -105,6 +107,20 @@ impl Count {
             }
         }
         form(&question, &answer)
+    }
+
+    /// With the counts of examples that come later.
+    pub(super) fn and(mut self, later: Self) -> Self {
+        self.clues.extend(later.clues);
+        self.guesses.extend(later.guesses);
+        self.right += later.right;
+        self.wrong.extend(later.wrong);
+        self.wrong.truncate(NAMED);
+        self.one += later.one;
+        self.several += later.several;
+        self.none += later.none;
+        self.undecided += later.undecided;
+        self
     }
 
     pub(super) fn finish(self) -> SudokuReport {
