@@ -213,20 +213,24 @@ fn with_open_rows(lines: &[Line], task: Task, seq_len: usize) -> Option<Vec<u8>>
     let Task::Maze { height, width } = task else {
         return None;
     };
-    let rows: Vec<&str> = lines
-        .get(..height)?
-        .iter()
-        .map_while(|line| line.text.as_deref())
-        .collect();
-    let fits = |row: &&str| row.chars().count() <= width;
-    if rows.len() < height
-        || !rows.iter().all(fits)
-        || rows.last()?.is_empty()
-        || !rows.contains(&"")
-    {
-        return None;
-    }
-    parse(&rows.join("\n"), task, seq_len).ok()
+    let rows = |from: usize| -> Option<Vec<&str>> {
+        let lines = lines.get(from..from + height)?.iter();
+        let rows: Vec<&str> = lines.map_while(|line| line.text.as_deref()).collect();
+        let is_whole = rows.len() == height && rows.iter().all(|row| row.chars().count() <= width);
+        (is_whole && !rows[0].is_empty() && !rows[height - 1].is_empty()).then_some(rows)
+    };
+    let whole = |rows: &[&str]| parse(&rows.join("\n"), task, seq_len).ok();
+    let block = rows(0)?;
+    let last_open = block.iter().rposition(|row| row.is_empty())?;
+    let tokens = whole(&block)?;
+    // Or one that was cut off, and the beginning of the next?
+    let ends = lines
+        .get(height)
+        .is_none_or(|line| line.text.as_deref() == Some(""))
+        || rows(height).is_some_and(|rows| whole(&rows).is_some());
+    let next = rows(last_open + 1).filter(|rows| !rows.contains(&""));
+    let is_cut_off = !ends && next.is_some_and(|rows| whole(&rows).is_some());
+    (!is_cut_off).then_some(tokens)
 }
 
 /// The fields of a CSV line.
@@ -389,6 +393,9 @@ mod tests {
         let found = all(&format!("S #\n\nG #\n\n{text}"), task, 12);
         assert_eq!(found.last(), Some(&wanted(5)), "{found:?}");
         assert!(found[0].1.is_err());
+        let cut_off = "S #\nG #\n\n###\nS  \n  G\n###\n";
+        let found = all(cut_off, task, 12);
+        assert!(matches!(found[..], [(1, Err(_)), (4, Ok(_))]), "{found:?}");
         // Empty lines may as well stand before or after a maze.
         assert!(all("S #\n#G \n###\n\n", task, 12)[0].1.is_err());
     }

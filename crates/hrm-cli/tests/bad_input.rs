@@ -28,7 +28,7 @@ fn a_csv_with_a_wrong_header() {
         &format!("puzzle,solution\n{GOOD}"),
         &[
             "p.csv:1:",
-            "source,question,answer,rating",
+            "the columns `question,answer`",
             "puzzle,solution",
         ],
     );
@@ -459,6 +459,18 @@ fn paths_of_any_bytes_are_told_or_refused_before_anything_is_written() {
         "{said}"
     );
     assert!(!workshop.path("other/checkpoints").exists());
+    // Nor does it cost the run that it was to take the place of.
+    let refused = run(
+        "train --preset trm-small --steps 1 --out run --force --data",
+        odd,
+    );
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    fs::rename(workshop.path("run"), workshop.dir().join(odd).join("run")).unwrap();
+    let tuned = run(
+        "train --data data --steps 1 --out tuned --init",
+        OsStr::from_bytes(b"odd\xff/run"),
+    );
+    assert_eq!(tuned.status.code(), Some(0), "{tuned:?}");
 }
 
 #[cfg(unix)]

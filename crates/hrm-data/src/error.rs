@@ -69,9 +69,9 @@ pub enum DataError {
         problem: Box<DataError>,
     },
     /// The first line of a CSV file does not name the columns that are needed.
-    #[error("expected the header `{expected}`, found `{found}`")]
+    #[error("expected a header with the columns `{expected}`, found `{found}`")]
     CsvHeader {
-        /// The header that is needed.
+        /// The columns that are needed.
         expected: String,
         /// The header that is there.
         found: String,

@@ -86,7 +86,7 @@ impl<'a, R: Read> Records<'a, R> {
             column(wanted).ok_or_else(|| {
                 let found: Vec<&str> = self.header.iter().collect();
                 DataError::CsvHeader {
-                    expected: HEADER.join(","),
+                    expected: "question,answer".to_owned(),
                     found: shortened(&found.join(",")),
                 }
                 .at_line(self.name, 1)

@@ -95,7 +95,7 @@ impl ReasonerConfig {
 }
 
 /// Which of several attempts at a puzzle gives the answer. Labels never take part. What is equal even so is told apart by the
-/// order of checkpoints, views and roll-outs, not by which attempt was done first.
+/// order of checkpoints, views and roll-outs; by which attempt was done first, only where an accepted one ends the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {

@@ -24,7 +24,7 @@ Example:
   hrm plot runs/seed-1 runs/seed-2 runs/seed-3 --out curves.png --force
 
 Curves are of the training puzzles. Of a run that evaluates, those of the held-out puzzles stand beside them, \
-the exact accuracy with its 95% interval.")]
+the exact accuracy with its 95% interval where there are not more than 60.")]
 pub(crate) struct Args {
     /// Run folders.
     #[arg(required = true, value_name = "RUN")]

@@ -198,8 +198,11 @@ impl Made {
             .count() as u64;
         let stopped_early =
             (file.config.eval_patience).is_some_and(|patience| worse >= u64::from(patience));
-        result.ended = result.step >= result.steps || stopped_early;
         result.last = evaluations.pop();
+        // The last step is evaluated, too, before a run has ended.
+        let evaluated = file.config.eval_every.is_none()
+            || (result.last).is_some_and(|held| held.step >= result.steps);
+        result.ended = (result.step >= result.steps && evaluated) || stopped_early;
         Ok(result)
     }
 }

@@ -438,7 +438,9 @@ fn start(
     };
     let mut file = RunFile::new(whole(data)?, config);
     file.preset = preset.map(|preset| preset.name.to_owned());
-    file.initial = args.init.as_deref().map(whole).transpose()?;
+    // A path need not be UTF-8.
+    let initial = args.init.as_deref().map(whole).transpose()?;
+    file.initial = initial.map(|path| path.to_string_lossy().into_owned().into());
     let config = file.config.clone();
     let mut trainer = match weights {
         Some((model, _)) => {

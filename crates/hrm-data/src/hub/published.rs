@@ -183,14 +183,17 @@ impl Published {
         let endpoint = self.endpoint(config)?;
         fs::create_dir_all(folder).map_err(DataError::write(folder))?;
         let lock = transfer::lock(folder)?;
-        let files = self
-            .transfer(config, &endpoint, folder, progress)
-            .inspect_err(|_| transfer::unmake(folder))?;
-        Ok(Download {
-            set: self,
-            files,
-            _lock: lock,
-        })
+        match self.transfer(config, &endpoint, folder, progress) {
+            Ok(files) => Ok(Download {
+                set: self,
+                files,
+                _lock: lock,
+            }),
+            Err(error) => {
+                transfer::unmake(folder, lock);
+                Err(error)
+            }
+        }
     }
 
     fn transfer(

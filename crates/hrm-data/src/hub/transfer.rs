@@ -490,7 +490,9 @@ fn failed(what: &str, reason: String) -> DataError {
 const LOCK: &str = ".lock";
 
 /// Leaves nothing of a locked folder into which nothing has come.
-pub(super) fn unmake(folder: &Path) {
+pub(super) fn unmake(folder: &Path, lock: File) {
+    // Windows removes no file that is open; elsewhere nobody gets at it before it is gone.
+    let _lock = (!cfg!(windows)).then_some(lock);
     let is_bare = |entries: fs::ReadDir| entries.flatten().all(|entry| entry.file_name() == LOCK);
     if fs::read_dir(folder).is_ok_and(is_bare) {
         let _ = fs::remove_file(folder.join(LOCK));

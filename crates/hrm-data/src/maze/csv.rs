@@ -146,7 +146,7 @@ mod tests {
         );
         assert_eq!(
             read("question,result\n").unwrap_err(),
-            "m.csv:1: expected the header `source,question,answer,rating`, found `question,result`"
+            "m.csv:1: expected a header with the columns `question,answer`, found `question,result`"
         );
         let ragged = read(&format!("{head}x,y\n")).unwrap_err();
         let expected = "m.csv:3: malformed CSV record: expected 4 fields, found 2";

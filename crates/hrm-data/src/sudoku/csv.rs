@@ -174,7 +174,7 @@ mod tests {
         }
         assert_eq!(
             read("source,question,rating\n").unwrap_err(),
-            "s.csv:1: expected the header `source,question,answer,rating`, found `source,question,rating`"
+            "s.csv:1: expected a header with the columns `question,answer`, found `source,question,rating`"
         );
         assert!(
             read(&format!("{}short\n", &HEAD[..30]))

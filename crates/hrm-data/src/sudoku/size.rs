@@ -80,6 +80,7 @@ impl SudokuSize {
     }
 
     /// Whose board a text shows, in which white space doesn't count.
+    #[cfg(feature = "fs")]
     pub(crate) fn of_text(text: &str) -> Result<Self, DataError> {
         Self::from_num_cells(text.chars().filter(|c| !c.is_whitespace()).count())
     }

@@ -98,6 +98,14 @@ impl RunFile {
         })
     }
 
+    /// Of a run that begins with this configuration: what another has changed is no part of it.
+    pub(crate) fn begun(&self) -> Self {
+        Self {
+            changes: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The configuration that the run began with.
     ///
     /// # Errors

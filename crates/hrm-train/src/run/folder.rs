@@ -18,7 +18,7 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// Files of a run beside its checkpoints. Without the first one the folder is no run.
 const FILES: [&str; 3] = [CONFIG, METRICS, BEST];
 
-/// A folder that programs make in that of a run, for files of TensorBoard; no run writes to it.
+/// A folder that programs make in that of a run, for files of TensorBoard, which go with the run.
 const EVENTS: &str = "tensorboard";
 
 /// What the names of the parts of a packed run begin with.
@@ -224,7 +224,8 @@ fn clear(dir: &Path) -> Result<(), TrainError> {
         if is(&name, |name| {
             name.starts_with("events.out.tfevents.") && name.contains(".hrm.")
         }) {
-            remove_any(&events.join(name))?;
+            // Some systems keep a file that TensorBoard has open.
+            let _ = remove_any(&events.join(name));
         }
     }
     Ok(())

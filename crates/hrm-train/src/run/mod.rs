@@ -165,7 +165,7 @@ impl Run {
     }
 
     /// As [`Run::start`], in a folder that may hold a run or what is left of a start that was cut off: its files are removed
-    /// first, and those that no run has written stay. No other process gets at the folder in between.
+    /// first, the files among them that the program has written for TensorBoard, and others stay. No other process gets at the folder in between.
     ///
     /// # Errors
     /// As [`Run::check_start_over`]; if the configuration of `file` is not the trainer's, another process trains in the folder, or
@@ -177,6 +177,8 @@ impl Run {
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
         check_config(file, &trainer)?;
+        // What can't be written costs no run.
+        file.text(dir)?;
         Self::start_in(dir, prepare_over(dir)?, file, trainer).inspect_err(|_| unmake(dir))
     }
 
@@ -200,7 +202,7 @@ impl Run {
     ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
         // Before anything is written it is known whether it can be.
-        let record = file.text(dir)?;
+        let record = file.begun().text(dir)?;
         trainer.save(checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.
         write_whole(&config_path(dir), record.as_bytes())?;
@@ -241,7 +243,7 @@ impl Run {
         let _lock = prepare(dir)?;
         let path = checkpoint_path(dir, 0);
         Checkpoint::write_model(&path, model, &file.config, task)?;
-        file.write(dir)?;
+        file.begun().write(dir)?;
         Ok(path)
     }
 

@@ -33,6 +33,21 @@ fn run_file() -> RunFile {
     RunFile::new("unknown", config)
 }
 
+#[test]
+fn a_new_run_begins_without_the_changes_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.initial = Some("another".into());
+    file.changes.push(Change {
+        step: 1,
+        fields: differences(&file.config, &run_file().config),
+    });
+    drop(start(dir.path(), &file, None));
+    let mut expected = run_file();
+    expected.initial = file.initial;
+    assert_eq!(RunFile::read(dir.path()).unwrap(), expected);
+}
+
 fn start(dir: &Path, file: &RunFile, poison: Option<fn(u64) -> bool>) -> Run {
     let mut run = Run::create(dir, file, puzzles(1), &Device::flex()).unwrap();
     run.poison = poison;
