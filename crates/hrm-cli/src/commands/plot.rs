@@ -112,7 +112,7 @@ impl Panel {
                     let (low, high) = of.exact_interval;
                     (*step as f64, low, high)
                 };
-                *series = series.clone().with_bars(found.map(bar).collect());
+                series.bars = found.map(bar).collect();
             }
             series.append(&mut held_out);
         }

@@ -160,8 +160,9 @@ impl Run {
     ) -> Result<Self, TrainError> {
         let dir = dir.as_ref();
         check_config(file, &trainer)?;
+        let record = file.begun().text(dir)?;
         let lock = prepare(dir)?;
-        Self::start_in(dir, lock, file, trainer).inspect_err(|_| unmake(dir))
+        Self::start_in(dir, lock, &record, trainer).inspect_err(|_| unmake(dir))
     }
 
     /// As [`Run::start`], in a folder that may hold a run or what is left of a start that was cut off: its files are removed
@@ -178,8 +179,9 @@ impl Run {
         let dir = dir.as_ref();
         check_config(file, &trainer)?;
         // What can't be written costs no run.
-        file.text(dir)?;
-        Self::start_in(dir, prepare_over(dir)?, file, trainer).inspect_err(|_| unmake(dir))
+        let record = file.begun().text(dir)?;
+        let lock = prepare_over(dir)?;
+        Self::start_in(dir, lock, &record, trainer).inspect_err(|_| unmake(dir))
     }
 
     /// Whether [`Run::start_over`] may take a folder, for who wants to know before the trainer is made: it is not there or is
@@ -194,15 +196,14 @@ impl Run {
         check_unused(dir)
     }
 
+    /// `record` is the text of its file.
     fn start_in(
         dir: &Path,
         lock: File,
-        file: &RunFile,
+        record: &str,
         trainer: Trainer,
     ) -> Result<Self, TrainError> {
         let step = trainer.state().step;
-        // Before anything is written it is known whether it can be.
-        let record = file.begun().text(dir)?;
         trainer.save(checkpoint_path(dir, step))?;
         // What makes the folder a run comes last.
         write_whole(&config_path(dir), record.as_bytes())?;
