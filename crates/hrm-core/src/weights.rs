@@ -34,6 +34,20 @@ pub struct Weight {
     pub value: Tensor<1>,
 }
 
+/// Values of a piece: 64 MiB in f32.
+const PIECE: usize = 1 << 24;
+
+impl Weight {
+    /// The values in pieces, in their order, so that a large table need not be held twice to be written.
+    pub fn pieces(&self) -> impl Iterator<Item = Tensor<1>> + '_ {
+        let [len] = self.value.dims();
+        (0..len).step_by(PIECE).map(move |first| {
+            let last = (first + PIECE).min(len);
+            self.value.clone().slice(first..last)
+        })
+    }
+}
+
 impl Hrm {
     /// All weights in a fixed order.
     pub fn weights(&self) -> Vec<Weight> {

@@ -151,6 +151,10 @@ fn bits(model: &Hrm) -> Vec<(String, Vec<usize>, Vec<u32>)> {
 
 /// The weights of a model as a torch checkpoint, after `change`.
 fn torch(model: &Hrm, prefix: &str, change: impl Fn(&mut Vec<(Tensor, Vec<u8>)>)) -> TensorFile {
+    TensorFile::from_bytes(torch_bytes(model, prefix, change), "test.pt").unwrap()
+}
+
+fn torch_bytes(model: &Hrm, prefix: &str, change: impl Fn(&mut Vec<(Tensor, Vec<u8>)>)) -> Vec<u8> {
     let mut tensors: Vec<(Tensor, Vec<u8>)> = model
         .weights()
         .into_iter()
@@ -175,7 +179,7 @@ fn torch(model: &Hrm, prefix: &str, change: impl Fn(&mut Vec<(Tensor, Vec<u8>)>)
         .map(|(tensor, bytes)| (tensor.key.as_str(), bytes.clone()))
         .collect();
     let descriptions: Vec<Tensor> = tensors.iter().map(|(tensor, _)| tensor.clone()).collect();
-    TensorFile::from_bytes(checkpoint(&descriptions, &storages), "test.pt").unwrap()
+    checkpoint(&descriptions, &storages)
 }
 
 fn options(config: &HrmConfig) -> ImportOptions {
@@ -225,6 +229,46 @@ fn an_export_tells_the_reference_programs_its_configuration() {
             ..found
         };
         assert_eq!(rest, config);
+    }
+}
+
+#[test]
+fn an_export_tells_the_reference_programs_all_that_they_ask_for() {
+    // The fields without a default of HierarchicalReasoningModel_ACTV1Config (HRM, models/hrm/hrm_act_v1.py) and of
+    // TinyRecursiveReasoningModel_ACTV1Config (TRM, models/recursive_reasoning/trm.py), which are the same.
+    const WHOLE: [&str; 11] = [
+        "batch_size",
+        "seq_len",
+        "num_puzzle_identifiers",
+        "vocab_size",
+        "H_cycles",
+        "L_cycles",
+        "H_layers",
+        "L_layers",
+        "hidden_size",
+        "num_heads",
+        "halt_max_steps",
+    ];
+    for config in variants() {
+        let bytes = export_bytes(&model(&config), 12).unwrap();
+        let file = TensorFile::from_bytes(bytes, "export").unwrap();
+        let text = file.metadata().get("config").unwrap();
+        let official: serde_json::Value = serde_json::from_str(text).unwrap();
+        for field in WHOLE {
+            assert!(official[field].is_u64(), "{field}: {text}");
+        }
+        for field in ["expansion", "halt_exploration_prob"] {
+            assert!(official[field].is_number(), "{field}: {text}");
+        }
+        assert!(official["pos_encodings"].is_string(), "{text}");
+        // The default of both, bf16, would round the initial states.
+        assert_eq!(official["forward_dtype"], "float32");
+        // Those that TRM's class fills in by itself, and otherwise than our models may be.
+        if matches!(config.levels, Levels::Shared { .. }) {
+            assert!(official["mlp_t"].is_boolean(), "{text}");
+            assert!(official["puzzle_emb_len"].is_u64(), "{text}");
+            assert!(official["no_ACT_continue"].is_boolean(), "{text}");
+        }
     }
 }
 
@@ -365,6 +409,62 @@ fn what_the_metadata_of_a_file_tell_is_not_told_differently() {
         };
         assert_eq!(inspect(&file, &options).unwrap().0, config);
     }
+}
+
+#[test]
+fn all_that_the_metadata_of_a_file_tell_is_compared() {
+    let refused = |config: HrmConfig, hints| {
+        let bytes = export_bytes(&model(&config), 12).unwrap();
+        let file = TensorFile::from_bytes(bytes, "export").unwrap();
+        let options = ImportOptions {
+            hints,
+            ..ImportOptions::default()
+        };
+        match inspect(&file, &options).unwrap_err() {
+            StoreError::Contradiction { contradictions, .. } => contradictions,
+            other => panic!("{other}"),
+        }
+    };
+    let other = ConfigHints {
+        seq_len: Some(10),
+        num_heads: Some(4),
+        h_cycles: Some(3),
+        l_cycles: Some(4),
+        puzzle_positions: Some(2),
+        position: Some(PositionKind::None),
+        halt_head: Some(HaltHead::HaltOnly),
+        expansion: Some(5.0),
+        ..ConfigHints::default()
+    };
+    assert_eq!(
+        refused(small(HrmConfig::hrm(SIZES)), other),
+        [
+            "seq_len is 9 by the file's metadata, given 10",
+            "num_heads is 2 by the file's metadata, given 4",
+            "h_cycles is 2 by the file's metadata, given 3",
+            "l_cycles is 2 by the file's metadata, given 4",
+            "puzzle_positions is 1 by the file's metadata, given 2",
+            "position is Rope by the file's metadata, given None",
+            "halt_head is QLearning by the file's metadata, given HaltOnly",
+            "expansion is 4.0 by the file's metadata, given 5.0",
+        ]
+    );
+    // 0 stands for as few as hold a row, whoever says it: the file above, the options here.
+    let two_positions = small(HrmConfig {
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 5,
+            positions: Some(2),
+        }),
+        ..HrmConfig::hrm(SIZES)
+    });
+    let least = ConfigHints {
+        puzzle_positions: Some(0),
+        ..ConfigHints::default()
+    };
+    assert_eq!(
+        refused(two_positions, least),
+        ["puzzle_positions is 2 by the file's metadata, given 1"]
+    );
 }
 
 #[test]
@@ -530,6 +630,64 @@ fn wrong_tensors_are_all_listed() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("stands for the same weight"), "{message}");
+}
+
+#[test]
+fn tensors_that_hold_no_floats_or_nothing_are_refused() {
+    let config = small(HrmConfig::hrm(SIZES));
+    let refused = |name: &str, change: fn(&mut Tensor, &mut Vec<u8>)| {
+        let file = torch(&model(&config), "", |tensors| {
+            let (tensor, bytes) = tensors
+                .iter_mut()
+                .find(|(tensor, _)| tensor.name == name)
+                .unwrap();
+            change(tensor, bytes);
+        });
+        match import(&file, &options(&config), &device()).unwrap_err() {
+            StoreError::WrongTensors { misshapen, .. } => misshapen,
+            other => panic!("{other}"),
+        }
+    };
+    let integers = refused("H_init", |tensor, bytes| {
+        tensor.class = "LongStorage";
+        *bytes = vec![0; 16 * 8];
+    });
+    assert_eq!(integers, ["H_init: expected floats, found I64"]);
+    let nothing = refused("puzzle_emb.weights", |tensor, _| {
+        tensor.shape = vec![0, 16];
+    });
+    assert_eq!(
+        nothing,
+        ["puzzle_emb.weights: expected values, found [0, 16]"]
+    );
+}
+
+#[test]
+fn a_width_that_no_expansion_gives_is_named() {
+    let config = small(HrmConfig::hrm(SIZES));
+    let file = torch(&model(&config), "", |tensors| {
+        for (tensor, _) in tensors {
+            if tensor.name.ends_with(".mlp.gate_up_proj.weight") {
+                tensor.shape = vec![200, 16];
+            } else if tensor.name.ends_with(".mlp.down_proj.weight") {
+                tensor.shape = vec![16, 100];
+                tensor.strides = vec![100, 1];
+            }
+        }
+    });
+    let hints = ConfigHints {
+        expansion: None,
+        ..options(&config).hints
+    };
+    let untold = ImportOptions {
+        hints,
+        ..options(&config)
+    };
+    let message = inspect(&file, &untold).unwrap_err().to_string();
+    assert!(
+        message.contains("widths are 100 for 16, which no expansion gives"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -711,6 +869,81 @@ fn the_puzzle_table_is_cut_grown_or_reset() {
             .to_string()
             .contains("the model has no puzzle table")
     );
+}
+
+#[test]
+fn a_long_puzzle_table_is_read_in_pieces() {
+    let config = small(HrmConfig {
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 2,
+            positions: None,
+        }),
+        num_puzzle_ids: 5000,
+        ..HrmConfig::hrm(SIZES)
+    });
+    let values: Vec<f32> = (0..10_000).map(|i| i as f32).collect();
+    let table = TensorData::new(values.clone(), [5000, 2]);
+    let model = model(&config).with_puzzle_table(BurnTensor::from_data(table, &device()));
+    let file = torch(&model, "", |_| {});
+    let rows = |puzzle_ids| -> Vec<f32> {
+        let options = ImportOptions {
+            puzzle_ids,
+            ..options(&config)
+        };
+        let model = import(&file, &options, &device()).unwrap().model;
+        let table = model.puzzle_emb.as_ref().unwrap().val();
+        table.to_data().iter().collect()
+    };
+    // Pieces of 4096 rows.
+    assert!(rows(PuzzleIds::Cut(4097)) == values[..2 * 4097]);
+    let grown = [&values[..], &[4999.0, 5000.0]].concat();
+    assert!(rows(PuzzleIds::Grow(5001)) == grown);
+}
+
+#[test]
+fn a_damaged_puzzle_table_is_refused_however_much_of_it_is_read() {
+    let config = small(HrmConfig {
+        puzzle_embedding: Some(PuzzleEmbeddingConfig {
+            dim: 2,
+            positions: None,
+        }),
+        num_puzzle_ids: 5000,
+        ..HrmConfig::hrm(SIZES)
+    });
+    let values: Vec<f32> = (0..10_000).map(|i| i as f32).collect();
+    let table = TensorData::new(values.clone(), [5000, 2]);
+    let model = model(&config).with_puzzle_table(BurnTensor::from_data(table, &device()));
+    let good = torch_bytes(&model, "", |_| {});
+    let table = f32_bytes(&values);
+    let start = good
+        .windows(table.len())
+        .position(|window| window == table)
+        .unwrap();
+    let imported = |bytes: &[u8], puzzle_ids| {
+        let file = TensorFile::from_bytes(bytes.to_vec(), "test.pt").unwrap();
+        let options = ImportOptions {
+            puzzle_ids,
+            ..options(&config)
+        };
+        import(&file, &options, &device()).map(drop)
+    };
+    // In the first row, and in one of the second piece.
+    for at in [start + 4, start + 4500 * 8] {
+        let mut bad = good.clone();
+        bad[at] ^= 4;
+        for puzzle_ids in [
+            PuzzleIds::Keep,
+            PuzzleIds::Cut(2),
+            PuzzleIds::Cut(4600),
+            PuzzleIds::Grow(5001),
+        ] {
+            imported(&good, puzzle_ids).unwrap();
+            let message = imported(&bad, puzzle_ids).unwrap_err().to_string();
+            assert!(message.contains("checksum"), "{puzzle_ids:?}: {message}");
+        }
+        // None of it is read.
+        imported(&bad, PuzzleIds::Reset(3)).unwrap();
+    }
 }
 
 #[test]

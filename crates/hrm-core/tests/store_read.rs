@@ -101,6 +101,8 @@ fn every_float_type_is_read_as_f32() {
         file.read_f32("absent"),
         Err(StoreError::NoSuchTensor { .. })
     ));
+    let err = file.read_rows_f32("scalar", 0..1).unwrap_err().to_string();
+    assert!(err.contains("is a single number and has no rows"), "{err}");
 }
 
 #[test]
@@ -151,6 +153,26 @@ fn non_finite_weights_are_found() {
     let file = open(checkpoint(&tensors, &storages)).unwrap();
     assert_eq!(file.first_non_finite("nan").unwrap(), Some(1));
     assert_eq!(file.first_non_finite("fine").unwrap(), None);
+}
+
+#[test]
+fn long_tensors_are_read_in_pieces() {
+    // 1.2 million bytes, in pieces of a MiB.
+    let mut one: Vec<f32> = (0..300_000).map(|i| i as f32).collect();
+    one[299_999] = f32::NAN;
+    let mut two = one.clone();
+    two[7] = f32::INFINITY;
+    let tensors = [
+        Tensor::whole("one", "FloatStorage", "0", &[300, 1000]),
+        Tensor::whole("two", "FloatStorage", "1", &[300_000]),
+    ];
+    let storages = [("0", f32_bytes(&one)), ("1", f32_bytes(&two))];
+    let file = open(checkpoint(&tensors, &storages)).unwrap();
+    assert!(f32_bytes(&file.read_f32("one").unwrap()) == storages[0].1);
+    let rows = file.read_rows_f32("one", 1..300).unwrap();
+    assert!(f32_bytes(&rows) == storages[0].1[4000..]);
+    assert_eq!(file.first_non_finite("one").unwrap(), Some(299_999));
+    assert_eq!(file.first_non_finite("two").unwrap(), Some(7));
 }
 
 #[test]
@@ -312,6 +334,45 @@ fn damaged_bytes_are_told_by_their_checksum() {
     let mut bad = good.clone();
     bad[at] = b'S';
     assert!(open_error(bad).contains("model/data.pkl: checksum"));
+}
+
+#[test]
+fn damaged_bytes_are_told_of_parts_and_views_too() {
+    let view = |name: &str, key: &str, offset, shape: &[i64], strides: &[i64]| Tensor {
+        numel: 6,
+        offset,
+        shape: shape.to_vec(),
+        strides: strides.to_vec(),
+        ..Tensor::whole(name, "FloatStorage", key, &[6])
+    };
+    let tensors = [
+        view("whole", "0", 0, &[3, 2], &[2, 1]),
+        view("transposed", "0", 0, &[3, 2], &[1, 3]),
+        view("start", "0", 0, &[2], &[1]),
+        view("end", "0", 4, &[2], &[1]),
+        view("other", "1", 4, &[2], &[1]),
+    ];
+    let mut bytes = checkpoint(&tensors, &[("0", six()), ("1", six())]);
+    let at = bytes
+        .windows(24)
+        .position(|window| window == six())
+        .unwrap();
+    bytes[at + 9] ^= 4;
+    let file = open(bytes).unwrap();
+    for _ in 0..2 {
+        for name in ["whole", "transposed", "start", "end"] {
+            for found in [
+                file.read_f32(name).map(drop),
+                file.read_rows_f32(name, 0..1).map(drop),
+                file.first_non_finite(name).map(drop),
+            ] {
+                let message = found.unwrap_err().to_string();
+                assert!(message.contains("data/0: checksum"), "{name}: {message}");
+            }
+        }
+        assert_eq!(file.read_f32("other").unwrap(), [4.0, 5.0]);
+        assert_eq!(file.read_rows_f32("other", 1..2).unwrap(), [5.0]);
+    }
 }
 
 fn safetensors_file(header: &str, data: &[u8]) -> Vec<u8> {

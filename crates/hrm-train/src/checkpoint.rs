@@ -4,7 +4,6 @@
 //! Tensors: `model/<name>`, `ema/<name>`, `optimizer/{m,v}/<name>`, `carry/*`, `window`, with the official names of the
 //! weights. The metadata hold `state` (JSON: format, step, configuration, sampler, data) and `sha256`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -526,7 +525,7 @@ impl Checkpoint {
     }
 
     /// Writes the weights of a model, such as an imported one, as the checkpoint of a run that has made no step and seen no
-    /// data. It evaluates and solves, and a run can go on from it with data of its sizes. One weight at a time is held
+    /// data. It evaluates and solves, and a run can go on from it with data of its sizes. A piece of a weight at a time is held
     /// beside the model.
     ///
     /// # Errors
@@ -811,8 +810,12 @@ fn reshaped(data: TensorData, shape: &[usize]) -> TensorData {
 trait Part {
     fn dtype(&self) -> DType;
     fn shape(&self) -> &[usize];
-    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError>;
+    /// The bytes, in pieces.
+    fn give(&self, to: To<'_>) -> Result<(), TrainError>;
 }
+
+/// What takes them.
+type To<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), TrainError>;
 
 impl<P: Part> Part for &P {
     fn dtype(&self) -> DType {
@@ -823,8 +826,8 @@ impl<P: Part> Part for &P {
         P::shape(self)
     }
 
-    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError> {
-        P::bytes(self)
+    fn give(&self, to: To<'_>) -> Result<(), TrainError> {
+        P::give(self, to)
     }
 }
 
@@ -837,8 +840,8 @@ impl Part for TensorData {
         self.shape().as_slice()
     }
 
-    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError> {
-        Ok(Cow::Borrowed(self.bytes()))
+    fn give(&self, to: To<'_>) -> Result<(), TrainError> {
+        to(self.bytes())
     }
 }
 
@@ -852,8 +855,8 @@ impl Part for Weight {
         &self.shape
     }
 
-    fn bytes(&self) -> Result<Cow<'_, [u8]>, TrainError> {
-        Ok(Cow::Owned(read(self.value.clone())?.bytes().to_vec()))
+    fn give(&self, to: To<'_>) -> Result<(), TrainError> {
+        self.pieces().try_for_each(|piece| to(read(piece)?.bytes()))
     }
 }
 
@@ -863,7 +866,10 @@ fn checksum(state: &str, tensors: &BTreeMap<String, impl Part>) -> Result<String
     hash.update(state.as_bytes());
     for (name, data) in tensors {
         hash.update(format!("\n{name} {:?} {:?}\n", data.dtype(), data.shape()));
-        hash.update(data.bytes()?);
+        data.give(&mut |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
     }
     Ok(hex::encode(hash.finalize()))
 }
@@ -947,7 +953,7 @@ fn write_to(
         .and_then(|()| out.write_all(&header));
     begun.map_err(io())?;
     for (.., data) in &parts {
-        out.write_all(&data.bytes()?).map_err(io())?;
+        data.give(&mut |bytes| out.write_all(bytes).map_err(io()))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::names::EXPORT_PREFIX;
 use super::{CONFIG_KEY, MAX_SEGMENTS_KEY, OFFICIAL_CONFIG_KEY};
 use crate::config::{HaltHead, HrmConfig, Levels, MixerKind, PositionKind};
 use crate::model::Hrm;
+use crate::weights::Weight;
 
 /// The weights with the official names and the prefix `model.inner.`, in f32, and the configuration in the metadata: ours
 /// under `hrm_config` and `max_segments`, the reference programs' under `config`. The same model gives the same bytes.
@@ -91,8 +92,8 @@ pub fn export_to(
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
-    for weight in weights {
-        let value = weight.value.cast(FloatDType::F32);
+    for piece in weights.iter().flat_map(Weight::pieces) {
+        let value = piece.cast(FloatDType::F32);
         let values = value.try_into_vec_as::<f32>().map_err(io::Error::other)?;
         let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
         out.write_all(&bytes)?;
@@ -132,6 +133,11 @@ fn official(config: &HrmConfig, max_segments: usize) -> serde_json::Value {
             PositionKind::None => "none",
         },
         "halt_max_steps": max_segments,
+        // Of a training, and asked for by the classes: the published exploration, the smallest batch.
+        "halt_exploration_prob": 0.1,
+        "batch_size": 1,
+        // As the tensors are; without the key the initial states would be rounded to bf16.
+        "forward_dtype": "float32",
     });
     let Some(fields) = value.as_object_mut() else {
         return value;

@@ -1,8 +1,9 @@
 //! An opened checkpoint: what it holds is known and checked, the tensors' bytes are read on demand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::element::DType;
 use super::error::StoreError;
@@ -90,6 +91,8 @@ pub struct TensorFile {
     source: Source,
     tensors: BTreeMap<String, (TensorInfo, Layout)>,
     metadata: BTreeMap<String, String>,
+    /// Entries of an archive whose checksums were found right before a part of them was read.
+    checked: Mutex<BTreeSet<String>>,
 }
 
 impl TensorFile {
@@ -140,6 +143,7 @@ impl TensorFile {
             source,
             tensors,
             metadata,
+            checked: Mutex::default(),
         })
     }
 
@@ -172,8 +176,8 @@ impl TensorFile {
         self.read_floats(name, info, layout)
     }
 
-    /// The rows `rows` of a tensor, as [`read_f32`](Self::read_f32): for tables of which only a part is wanted. Checksums
-    /// are not compared, since they are of the whole.
+    /// The rows `rows` of a tensor, as [`read_f32`](Self::read_f32): for tables of which only a part is wanted. A checksum is
+    /// of the whole, so the first call reads all of it once, in pieces.
     ///
     /// # Errors
     /// As [`read_f32`](Self::read_f32), and if the tensor hasn't these rows.
@@ -190,7 +194,6 @@ impl TensorFile {
         layout.offset = layout
             .offset
             .saturating_add(rows.start.saturating_mul(*stride));
-        layout.checksum = None;
         self.read_floats(name, &info, &layout)
     }
 
@@ -260,9 +263,14 @@ impl TensorFile {
             file: self.label.clone(),
             source,
         };
-        if layout.is_contiguous(&info.shape) {
-            let len = (count * size) as u64;
-            let whole = layout.checksum.as_ref().filter(|_| len == layout.len);
+        let len = (count * size) as u64;
+        let contiguous = layout.is_contiguous(&info.shape);
+        let is_whole = contiguous && len == layout.len;
+        if !is_whole {
+            self.check_entry(layout)?;
+        }
+        if contiguous {
+            let whole = layout.checksum.as_ref().filter(|_| is_whole);
             let mut crc = crc32fast::Hasher::new();
             self.source
                 .stream(first, len, |bytes| {
@@ -302,6 +310,27 @@ impl TensorFile {
                 *i = 0;
             }
         }
+        Ok(())
+    }
+
+    /// Compares the checksum of the entry that holds a tensor, once however many parts of the entry are read.
+    fn check_entry(&self, layout: &Layout) -> Result<(), StoreError> {
+        let Some(checksum) = &layout.checksum else {
+            return Ok(());
+        };
+        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked().contains(&checksum.entry) {
+            return Ok(());
+        }
+        let mut crc = crc32fast::Hasher::new();
+        self.source
+            .stream(layout.start, layout.len, |bytes| crc.update(bytes))
+            .map_err(|source| StoreError::Read {
+                file: self.label.clone(),
+                source,
+            })?;
+        checksum.check(crc.finalize(), &self.label)?;
+        checked().insert(checksum.entry.clone());
         Ok(())
     }
 
