@@ -86,7 +86,7 @@ fn what_goes_wrong_is_named_and_leaves_no_run() {
     failed(
         &address,
         &["--file", "other"],
-        &["resolve/main/other", "knows no such"],
+        &["owner/name/resolve/", "/other: the hub knows no such"],
     );
     failed(
         &address,

@@ -35,6 +35,8 @@ pub(crate) struct Drawn {
     pub example: usize,
     /// Examples of the puzzle.
     pub examples: usize,
+    /// Number from 0 of the copy that is written beside the original; `None` where it is drawn for itself.
+    pub copy: Option<usize>,
 }
 
 impl Drawn {
@@ -105,7 +107,10 @@ impl Augmentation {
             }
             (Self::Maze(augmentation), Task::Maze { height, width }) => {
                 let mut augmenter = MazeAugmenter::new(height, width, augmentation);
-                let symmetry = augmenter.draw(rng);
+                let symmetry = match drawn.copy {
+                    Some(number) => augmenter.in_turn(number, rng),
+                    None => augmenter.draw(rng),
+                };
                 let (question, answer) = (inputs.to_vec(), labels.to_vec());
                 augmenter.apply(symmetry, (&question, &answer), inputs, labels);
             }

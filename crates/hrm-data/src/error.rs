@@ -234,6 +234,14 @@ pub enum DataError {
         /// The files that it is in, where they were read from a folder.
         files: Vec<PathBuf>,
     },
+    /// A file in a folder of tasks holds Kaggle's challenges, and no task.
+    #[error(
+        "{path}: expected one task, as files in a folder have, found Kaggle's challenges; name the file, not its folder"
+    )]
+    ArcChallenges {
+        /// The file.
+        path: PathBuf,
+    },
     /// Solutions that do not belong to their challenges.
     #[error("{path}: task {task}: expected {expected}, found {found}")]
     ArcSolutions {

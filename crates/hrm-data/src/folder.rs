@@ -263,7 +263,8 @@ impl PuzzleSet {
     }
 
     /// Writes the set as [`PuzzleSet::save`] does, but with the augmented puzzles written out, for programs that
-    /// do not augment as they draw: each original is followed by `copies` augmented ones in its group. Derived
+    /// do not augment as they draw: each original is followed by `copies` augmented ones in its group. Those of a maze are turned and flipped
+    /// differently, up to 7 of a square one and 3 of another; more repeat these. Derived
     /// puzzles (ARC's augmentations) are written once each, whatever `copies`. Returns how many examples were written.
     ///
     /// # Errors
@@ -317,7 +318,7 @@ impl PuzzleSet {
         let path = |array: &str| saving.new.join(format!("all__{array}.npy"));
         let shape = [examples, self.info.seq_len];
         let moved = matches!(self.augmentation, Augmentation::ArcTranslated);
-        // Both arrays are drawn alike: a draw depends on the example's number alone.
+        // Both arrays are drawn alike: a draw depends on the example's number and, of a maze, the copy's.
         let rows = |labels: bool| {
             let (puzzles, offsets, draws) = (&puzzles, &puzzle_offsets, &draws);
             puzzles
@@ -328,9 +329,14 @@ impl PuzzleSet {
                     (0..self.puzzle(puzzle).len()).flat_map(move |k| {
                         let mut row = self.blank_batch(1);
                         if copy > 0 || moved {
-                            let number = u64::from(first) + k as u64;
+                            let number = match self.augmentation {
+                                // That of the original, as the copies take turns.
+                                Augmentation::Maze(_) => (self.puzzle(puzzle).start + k) as u64,
+                                _ => u64::from(first) + k as u64,
+                            };
                             let mut rng = draws.at(Stream::Augmentation, number);
-                            self.draw_example(puzzle, k, &mut row, 0, &mut rng);
+                            let copy = (copy as usize).checked_sub(1);
+                            self.vary_example((puzzle, k), copy, &mut row, 0, &mut rng);
                         } else {
                             self.read_example(puzzle, k, &mut row, 0);
                         }

@@ -86,6 +86,7 @@ impl PuzzleSet {
 mod tests {
     use super::*;
     use crate::Augmentation;
+    use crate::arc::{ArcSettings, ArcSource, ArcTask, TestUse, build_sets, parse_task};
     use crate::sudoku::{Generator, SudokuSize};
 
     /// Inputs, labels and id of every example.
@@ -121,6 +122,53 @@ mod tests {
         let (rest, _) = train.hold_out(0.5, 1).unwrap();
         assert_eq!(rest.num_groups(), 15);
         assert!(examples(&rest).iter().all(|example| all.contains(example)));
+    }
+
+    /// A task of one to three pairs, unlike those of other numbers.
+    fn arc_task(number: usize) -> ArcTask {
+        let pair = |at: usize| {
+            format!(r#"{{"input": [[{number}, {at}, 9]], "output": [[{at}], [{number}]]}}"#)
+        };
+        let pairs: Vec<String> = (0..=number % 3).map(pair).collect();
+        let json = format!(r#"{{"train": [{}], "test": []}}"#, pairs.join(", "));
+        parse_task(json.as_bytes(), &format!("task{number}"), "t.json").unwrap()
+    }
+
+    #[test]
+    fn derived_puzzles_keep_their_rows_and_codes() {
+        let tasks: Vec<ArcTask> = (1..=8).map(arc_task).collect();
+        let source = ArcSource {
+            tasks: &tasks,
+            tests: TestUse::Train,
+        };
+        let settings = ArcSettings {
+            augmentations: 3,
+            ..ArcSettings::default()
+        };
+        let set = build_sets(&[source], settings).unwrap().train;
+        assert_eq!((set.num_groups(), set.num_puzzles()), (8, 8 * 4));
+        // The same with two originals in a group.
+        let twos = PuzzleSet {
+            group_offsets: set.group_offsets.iter().copied().step_by(2).collect(),
+            ..set.clone()
+        };
+        for (set, half) in [(set, 4), (twos, 2)] {
+            for seed in 0..8 {
+                let (train, held_out) = set.hold_out(0.5, seed).unwrap();
+                assert_eq!((train.num_groups(), held_out.num_groups()), (half, half));
+                let mut both = [examples(&train), examples(&held_out)].concat();
+                // Of one puzzle they stay in their order.
+                both.sort_by_key(|&(_, _, id)| id);
+                assert!(both == examples(&set), "seed {seed}");
+                let rows = |set: &PuzzleSet| set.inputs.num_rows(set.info.seq_len);
+                assert_eq!(rows(&train) + rows(&held_out), rows(&set));
+                for part in [train, held_out] {
+                    assert_eq!(part.identifiers(), set.identifiers());
+                    assert_eq!(part.augmentation(), Augmentation::ArcTranslated);
+                    assert_eq!(part.originals().num_examples(), rows(&part));
+                }
+            }
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub use error::DataError;
 pub use folder::{Provenance, SourceFile};
 pub use identifiers::Identifiers;
 pub use info::{SetInfo, Task};
+#[cfg(feature = "fs")]
+pub use numbered::Quotes;
 pub use sampler::{Exploration, Sampler, SamplerConfig, SamplerState};
 pub use set::{Example, PuzzleSet, SetArrays};
 

@@ -428,4 +428,58 @@ mod tests {
             Err(DataError::EmptySet)
         ));
     }
+
+    #[test]
+    fn what_cannot_be_drawn_is_named() {
+        let exploring = |probability, max_segments| SamplerConfig {
+            exploration: Some(Exploration {
+                probability,
+                max_segments,
+            }),
+            ..config(4)
+        };
+        // Three examples in such puzzles and groups.
+        let parted = |puzzle_offsets: &[u32], group_offsets: &[u32]| {
+            let arrays = SetArrays {
+                inputs: vec![1; 6],
+                labels: vec![1; 6],
+                puzzle_ids: vec![0; puzzle_offsets.len() - 1],
+                puzzle_offsets: puzzle_offsets.to_vec(),
+                group_offsets: group_offsets.to_vec(),
+            };
+            Arc::new(PuzzleSet::from_arrays(set().info().clone(), arrays).unwrap())
+        };
+        let probability = "exploration probability: expected 0 to 1, found";
+        let cases = [
+            (
+                set(),
+                config(0),
+                "batch_size: expected at least 1, found 0".to_owned(),
+            ),
+            (set(), exploring(-0.5, 8), format!("{probability} -0.5")),
+            (set(), exploring(1.5, 8), format!("{probability} 1.5")),
+            (
+                set(),
+                exploring(0.5, 1),
+                "max_segments: expected at least 2, found 1".to_owned(),
+            ),
+            (
+                parted(&[0, 1, 3], &[0, 1, 1, 2]),
+                config(4),
+                "group 1: expected at least 1 puzzle, found 0".to_owned(),
+            ),
+            (
+                parted(&[0, 1, 1, 3], &[0, 3]),
+                config(4),
+                "puzzle 1: expected at least 1 example, found 0".to_owned(),
+            ),
+        ];
+        for (set, config, message) in cases {
+            let error = Sampler::new(set, config).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        for probability in [0.0, 1.0] {
+            Sampler::new(set(), exploring(probability, 2)).unwrap();
+        }
+    }
 }

@@ -634,11 +634,25 @@ impl PuzzleSet {
         row: usize,
         rng: &mut DrawRng,
     ) {
+        self.vary_example((puzzle, k), None, batch, row, rng);
+    }
+
+    /// Writes example `k` of a puzzle into a row of a batch, augmented at random: for itself, or as a copy by number, from 0, of those that
+    /// stand beside the original.
+    pub(crate) fn vary_example(
+        &self,
+        (puzzle, k): (usize, usize),
+        copy: Option<usize>,
+        batch: &mut PuzzleBatch,
+        row: usize,
+        rng: &mut DrawRng,
+    ) {
         self.read_example(puzzle, k, batch, row);
         let drawn = Drawn {
             puzzle_id: self.puzzle_ids[puzzle],
             example: k,
             examples: self.puzzle(puzzle).len(),
+            copy,
         };
         let seq_len = self.info.seq_len;
         let inputs = &mut batch.inputs[row * seq_len..][..seq_len];
@@ -778,10 +792,163 @@ mod tests {
         PuzzleSet::from_arrays(info, arrays).unwrap()
     }
 
+    type Change<'a> = &'a dyn Fn(&mut SetArrays);
+
+    #[test]
+    fn arrays_that_do_not_fit_are_refused() {
+        let info = set(&[&[1]]).info().clone();
+        let said = |change: Change<'_>| {
+            let mut arrays = SetArrays {
+                inputs: vec![1; 6],
+                labels: vec![1; 6],
+                puzzle_ids: vec![0; 2],
+                puzzle_offsets: vec![0, 1, 3],
+                group_offsets: vec![0, 2],
+            };
+            change(&mut arrays);
+            let made = PuzzleSet::from_arrays(info.clone(), arrays);
+            made.unwrap_err().to_string()
+        };
+        let cases: [(Change<'_>, &str); 13] = [
+            (
+                &|arrays| arrays.inputs.push(1),
+                "inputs: expected a multiple of seq_len 2, found 7",
+            ),
+            (
+                &|arrays| arrays.labels.truncate(4),
+                "labels: expected 6 tokens, as many as inputs, found 4",
+            ),
+            (
+                &|arrays| arrays.inputs[3] = 100,
+                "inputs[1, 1]: expected a token below 100, found 100",
+            ),
+            (
+                &|arrays| arrays.inputs[0] = IGNORED,
+                "inputs[0, 0]: expected a token below 100, found 255",
+            ),
+            (
+                &|arrays| arrays.labels[4] = 100,
+                "labels[2, 0]: expected a token below 100, found 100",
+            ),
+            (
+                &|arrays| arrays.puzzle_ids.push(0),
+                "puzzle_indices: expected 4 offsets, found 3",
+            ),
+            (
+                &|arrays| arrays.puzzle_ids[1] = 1,
+                "puzzle_identifiers[1]: expected below 1, found 1",
+            ),
+            (
+                &|arrays| arrays.puzzle_offsets[0] = 1,
+                "puzzle_indices[0]: expected 0, found 1",
+            ),
+            (
+                &|arrays| arrays.puzzle_offsets[1] = 4,
+                "puzzle_indices[2]: expected at least 4, found 3",
+            ),
+            (
+                &|arrays| arrays.puzzle_offsets[2] = 2,
+                "puzzle_indices[2]: expected 3, found 2",
+            ),
+            (
+                &|arrays| arrays.group_offsets.clear(),
+                "group_indices: expected 1 offsets, found 0",
+            ),
+            (
+                &|arrays| arrays.group_offsets[0] = 2,
+                "group_indices[0]: expected 0, found 2",
+            ),
+            (
+                &|arrays| arrays.group_offsets[1] = 1,
+                "group_indices[1]: expected 2, found 1",
+            ),
+        ];
+        for (change, message) in cases {
+            assert_eq!(said(change), message);
+        }
+    }
+
+    #[cfg(feature = "fs")]
+    #[test]
+    fn derived_puzzles_that_do_not_fit_are_refused() {
+        let arrays = SetArrays {
+            inputs: vec![2; 3 * 900],
+            labels: vec![2; 3 * 900],
+            puzzle_ids: vec![1, 2, 3],
+            puzzle_offsets: vec![0, 1, 2, 3],
+            group_offsets: vec![0, 2, 3],
+        };
+        let stored = PuzzleSet::from_arrays(SetInfo::arc(5), arrays).unwrap();
+        let derived = |puzzles: [[u32; 3]; 4], group_offsets: &[u32]| {
+            let puzzles = puzzles.map(|[original, code, puzzle_id]| DerivedPuzzle {
+                original,
+                code,
+                puzzle_id,
+            });
+            let set = stored.clone();
+            set.with_derived(&puzzles, group_offsets.to_vec())
+        };
+        // Original, code and puzzle id; three in the first group.
+        let right = [[0, 0, 1], [1, 0, 2], [0, 8, 4], [2, 0, 3]];
+        let groups = [0, 3, 4];
+        let made = derived(right, &groups).unwrap();
+        assert_eq!(made.puzzle_ids, [1, 2, 4, 3]);
+        let cases = [
+            (
+                0,
+                [2, 0, 1],
+                "original of derived puzzle 0: expected one of 0..2, found 2",
+            ),
+            (
+                3,
+                [1, 0, 3],
+                "original of derived puzzle 3: expected one of 2..3, found 1",
+            ),
+            (
+                0,
+                [1, 0, 1],
+                "original of derived puzzle 0: expected 0, found 1",
+            ),
+            (
+                1,
+                [0, 0, 2],
+                "original of derived puzzle 1: expected 1, found 0",
+            ),
+            (
+                2,
+                [0, 8, 5],
+                "puzzle id of derived puzzle 2: expected below 5, found 5",
+            ),
+            (
+                2,
+                [0, 2_903_040, 4],
+                "code of derived puzzle 2: expected below 2903040, found 2903040",
+            ),
+            (
+                3,
+                [2, 8, 3],
+                "derived puzzles of code 0: expected 3, found 2",
+            ),
+        ];
+        for (at, puzzle, message) in cases {
+            let mut puzzles = right;
+            puzzles[at] = puzzle;
+            let error = derived(puzzles, &groups).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        let cases: [(&[u32], &str); 2] = [
+            (&[0, 4], ": expected 3 offsets, found 2"),
+            (&[0, 3, 3], "[2]: expected 4, found 3"),
+        ];
+        for (groups, message) in cases {
+            let error = derived(right, groups).unwrap_err().to_string();
+            assert_eq!(error, format!("derived_group_indices{message}"));
+        }
+    }
+
     #[test]
     fn the_fingerprint_is_of_all_that_is_trained_on() {
         let whole = set(&[&[2, 1], &[3]]);
-        type Change<'a> = &'a dyn Fn(&mut SetArrays);
         let other = |change: Change<'_>| {
             let mut arrays = SetArrays {
                 inputs: (0..6).flat_map(|place| [place; 2]).collect(),

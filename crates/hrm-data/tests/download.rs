@@ -27,7 +27,7 @@ struct Served {
     length: bool,
     /// Breaks off answers after so many bytes, the first one first.
     cuts: Vec<usize>,
-    /// Answers with this status, the first one first.
+    /// Answers with this status, the first one first: 200 as it would without, a redirection leads to the same path.
     statuses: Vec<u16>,
 }
 
@@ -182,11 +182,11 @@ fn answer(
             "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{close}"
         );
     };
-    if !file.statuses.is_empty() {
-        let status = file.statuses.remove(0);
+    let status = (!file.statuses.is_empty()).then(|| file.statuses.remove(0));
+    if let Some(status) = status.filter(|&status| status != 200) {
         return write!(
             stream,
-            "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n{close}"
+            "HTTP/1.1 {status} No\r\nLocation: {path}\r\nContent-Length: 0\r\n{close}"
         );
     }
     let tag = file.tag.clone().unwrap_or_default();
@@ -471,25 +471,73 @@ fn a_server_without_ranges_sends_all_again() {
     assert_eq!(placed.files[0].bytes, whole.len() as u64);
 }
 
-#[test]
-fn a_busy_server_is_asked_again() {
+/// A hub whose training file is cut after a hundred bytes, and is answered for with these statuses.
+fn faltering(bytes: &[u8], statuses: Vec<u16>) -> Server {
     let train = Served {
         cuts: vec![100],
-        statuses: Vec::new(),
-        ..large(&csv(20, 8))
+        statuses,
+        ..large(bytes)
     };
-    let server = Server::hub(SUDOKU, train, small(b"x"));
+    Server::hub(SUDOKU, train, small(b"x"))
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let bytes = csv(20, 8);
     let folder = tempfile::tempdir().unwrap();
     // Busy from the start is said at once.
-    let path = "/datasets/sapientinc/sudoku-extreme/resolve/main/train.csv";
-    let busy = |statuses: Vec<u16>| {
-        server.files.lock().unwrap().get_mut(path).unwrap().statuses = statuses;
-    };
-    busy(vec![503]);
+    let server = faltering(&bytes, vec![503]);
     let error = said(server.download(SUDOKU, folder.path()));
     assert!(error.contains("503"), "{error}");
-    // It becomes so after the first hundred bytes: the next try finds it well again.
+    assert_eq!(server.requests.lock().unwrap().len(), 1, "asked once");
     server.download(SUDOKU, folder.path()).unwrap();
+    assert_eq!(server.starts("train.csv"), [0, 100]);
+    // It becomes so after the first hundred bytes, then the host that it leads to: the next try finds them well again.
+    for [hub, host] in [[503, 429], [408, 500]] {
+        let server = faltering(&bytes, vec![200, 200, hub, 200, host]);
+        let folder = tempfile::tempdir().unwrap();
+        server.download(SUDOKU, folder.path()).unwrap();
+        assert_eq!(server.starts("train.csv"), [0, 100, 100]);
+        let found = fs::read(folder.path().join("set/train.csv")).unwrap();
+        assert!(found == bytes, "{hub}, {host}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_is_not_asked_again() {
+    let unknown = "the server knows no such repository, revision or file";
+    for (status, reason) in [
+        (401, "the server wants a token with access"),
+        (403, "the server wants a token with access"),
+        (404, unknown),
+        (410, unknown),
+        (400, "the server answered 400"),
+    ] {
+        // Behind the bytes after which one that is busy is asked again.
+        let server = faltering(&csv(20, 8), vec![200, 200, status]);
+        let folder = tempfile::tempdir().unwrap();
+        let error = said(server.download(SUDOKU, folder.path()));
+        assert!(error.contains(&format!("train.csv: {reason}")), "{error}");
+        assert_eq!(server.requests.lock().unwrap().len(), 3, "{status}");
+    }
+}
+
+#[test]
+fn a_chain_of_redirections_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = |redirections| {
+        let train = Served {
+            statuses: vec![302; redirections],
+            ..small(b"x")
+        };
+        Server::hub(SUDOKU, train, small(b"x"))
+    };
+    let endless = server(100);
+    let error = said(endless.download(SUDOKU, folder.path()));
+    let expected = "train.csv: redirected more than 8 times";
+    assert!(error.contains(expected), "{error}");
+    assert_eq!(endless.requests.lock().unwrap().len(), 9);
+    server(8).download(SUDOKU, folder.path()).unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use hrm_data::hub::{Hub, HubConfig, Repository};
 use sha2::Digest;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const NEXT_COMMIT: &str = "76543210fedcba9876543210fedcba9876543210";
 
 /// A file as the hub serves it.
 #[derive(Clone)]
@@ -50,10 +51,12 @@ fn hex(bytes: &[u8]) -> String {
 
 type Files = Arc<Mutex<BTreeMap<String, Served>>>;
 
-/// A hub with one repository, `owner/name`.
+/// A hub with one repository, `owner/name`, which has the newest commit only.
 struct Server {
     address: String,
     files: Files,
+    /// What `main` stands for.
+    commit: Arc<Mutex<String>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -61,30 +64,35 @@ impl Server {
     fn start(files: &[(&str, Served)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let files: Files = Arc::new(Mutex::new(
-            files
-                .iter()
-                .map(|(name, file)| ((*name).to_owned(), file.clone()))
-                .collect(),
-        ));
-        let requests = Arc::new(Mutex::new(Vec::new()));
         let server = Self {
             address,
-            files,
-            requests,
+            files: Arc::default(),
+            commit: Arc::default(),
+            requests: Arc::default(),
         };
-        let (files, requests, address) = (
+        server.publish(COMMIT, files);
+        let (files, commit, requests, address) = (
             server.files.clone(),
+            server.commit.clone(),
             server.requests.clone(),
             server.address.clone(),
         );
         // The thread waits for connections until the test program ends.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let _ = answer(stream.unwrap(), &files, &requests, &address);
+                let _ = answer(stream.unwrap(), &files, &commit, &requests, &address);
             }
         });
         server
+    }
+
+    /// Moves `main` on.
+    fn publish(&self, commit: &str, files: &[(&str, Served)]) {
+        *self.commit.lock().unwrap() = commit.to_owned();
+        *self.files.lock().unwrap() = files
+            .iter()
+            .map(|(name, file)| ((*name).to_owned(), file.clone()))
+            .collect();
     }
 
     fn hub(&self, cache: &Path) -> Hub {
@@ -104,6 +112,7 @@ impl Server {
 fn answer(
     mut stream: TcpStream,
     files: &Files,
+    commit: &Mutex<String>,
     requests: &Mutex<Vec<String>>,
     address: &str,
 ) -> std::io::Result<()> {
@@ -123,6 +132,7 @@ fn answer(
     }
     let path = request.split(' ').nth(1).unwrap().to_owned();
     requests.lock().unwrap().push(path.clone());
+    let commit = commit.lock().unwrap();
     let mut files = files.lock().unwrap();
     if path == "/api/models/owner/name/revision/main" {
         let siblings: Vec<String> = files
@@ -130,7 +140,7 @@ fn answer(
             .map(|name| format!(r#"{{"rfilename":"{name}"}}"#))
             .collect();
         let body = format!(
-            r#"{{"sha":"{COMMIT}","siblings":[{}]}}"#,
+            r#"{{"sha":"{commit}","siblings":[{}]}}"#,
             siblings.join(",")
         );
         return write!(
@@ -141,7 +151,13 @@ fn answer(
     }
     let (prefix, other_host) = match path.strip_prefix("/elsewhere/") {
         Some(name) => (Some(name), true),
-        None => (path.strip_prefix("/owner/name/resolve/main/"), false),
+        None => {
+            let found = path
+                .strip_prefix("/owner/name/resolve/")
+                .and_then(|path| path.split_once('/'))
+                .filter(|(revision, _)| *revision == "main" || *revision == commit.as_str());
+            (found.map(|(_, name)| name), false)
+        }
     };
     let Some(file) = prefix.and_then(|name| files.get_mut(name)) else {
         return write!(
@@ -153,7 +169,7 @@ fn answer(
         let name = prefix.unwrap_or_default();
         return write!(
             stream,
-            "HTTP/1.1 302 Found\r\nLocation: {address}/elsewhere/{name}\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{}\"\r\n\
+            "HTTP/1.1 302 Found\r\nLocation: {address}/elsewhere/{name}\r\nX-Repo-Commit: {commit}\r\nX-Linked-Etag: \"{}\"\r\n\
              ETag: \"other\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             file.etag
         );
@@ -162,7 +178,7 @@ fn answer(
     let body = &file.bytes[start..end.max(start)];
     write!(
         stream,
-        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nX-Repo-Commit: {COMMIT}\r\nETag: \"{}\"\r\n\
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nX-Repo-Commit: {commit}\r\nETag: \"{}\"\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         end - 1,
         file.bytes.len(),
@@ -216,6 +232,66 @@ fn a_checkpoint_and_its_configuration_are_downloaded_once() {
         (files.weights, before),
         "the cache needs no request"
     );
+}
+
+#[test]
+fn a_branch_that_has_moved_is_followed() {
+    let config = |heads: usize| format!("arch: {{num_heads: {heads}}}\n").into_bytes();
+    let server = Server::start(&[
+        ("all_config.yaml", Served::small(&config(8))),
+        ("checkpoint", Served::large(&weights())),
+    ]);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = server.hub(cache.path());
+    let read = |path| std::fs::read(path).unwrap();
+    let pull = |revision: Option<&str>| {
+        let files = hub.fetch_checkpoint(&model(), revision, None).unwrap();
+        (read(files.weights), read(files.config.unwrap()))
+    };
+    assert!(pull(None) == (weights(), config(8)));
+    let mut moved = weights();
+    moved.reverse();
+    server.publish(
+        NEXT_COMMIT,
+        &[
+            ("all_config.yaml", Served::small(&config(4))),
+            ("checkpoint", Served::large(&moved)),
+        ],
+    );
+    assert!(pull(None) == (moved.clone(), config(4)));
+    let before = server.count();
+    assert!(pull(Some("main")) == (moved.clone(), config(4)));
+    assert_eq!(server.count(), before + 1, "the list alone");
+    // `main` may move between two files: both are asked for by the commit.
+    let asked = server.requests.lock().unwrap().clone();
+    assert!(!asked.iter().any(|path| path.contains("/resolve/main/")));
+
+    // The cache has both commits, and knows which one `main` is.
+    let before = server.count();
+    let fetch = |revision: Option<&str>| read(hub.fetch(&model(), revision, "checkpoint").unwrap());
+    assert!(fetch(None) == moved);
+    assert!(fetch(Some(NEXT_COMMIT)) == moved);
+    assert!(fetch(Some(COMMIT)) == weights());
+    // Other programs note no commit under its own name.
+    std::fs::remove_dir_all(cache.path().join("models--owner--name/refs")).unwrap();
+    assert!(fetch(Some(COMMIT)) == weights());
+    assert_eq!(server.count(), before, "the cache needs no request");
+}
+
+#[test]
+fn a_list_without_a_commit_is_refused() {
+    let server = Server::start(&[("checkpoint", Served::large(&weights()))]);
+    let cache = tempfile::tempdir().unwrap();
+    for commit in ["", "main", "../../../escaped"] {
+        *server.commit.lock().unwrap() = commit.to_owned();
+        let err = server
+            .hub(cache.path())
+            .fetch_checkpoint(&model(), None, None)
+            .unwrap_err()
+            .to_string();
+        assert!(err.contains("owner/name: expected the commit"), "{err}");
+    }
+    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
 }
 
 #[test]

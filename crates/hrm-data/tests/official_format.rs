@@ -1,10 +1,12 @@
 //! Data folders: the real ones read and written back, and broken ones refused.
 
+use hrm_data::maze::{Maze, MazeAugmentation, MazePuzzle};
 use hrm_data::sudoku::{Board, Canonical, Generator, SudokuSize};
 use hrm_data::{
     Augmentation, IGNORED, Identifiers, Provenance, PuzzleSet, SetArrays, SetInfo, SourceFile,
     Task, arc,
 };
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// A folder of published data, or a word on why the test is skipped.
@@ -408,6 +410,46 @@ fn derived_puzzles_are_those_that_their_names_tell() {
 }
 
 #[test]
+fn what_is_wrong_with_derived_puzzles_is_said_with_file_and_field() {
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let dir = tempfile::tempdir().unwrap();
+    arc_set().save(dir.path(), "train").unwrap();
+    let cases: [(&str, Change<'_>, &str); 3] = [
+        // As many numbers, in wider rows.
+        (
+            "derived",
+            &|bytes| {
+                let at = bytes.windows(6).position(|text| text == b"(5, 3)").unwrap();
+                bytes[at..at + 6].copy_from_slice(b"(3, 5)");
+            },
+            "shape: expected 3 columns, found 5",
+        ),
+        (
+            "derived",
+            &|bytes| bytes[128 + 24] = 1,
+            "[1, 0]: expected below 1, found 1",
+        ),
+        (
+            "derived_group_indices",
+            &|bytes| bytes[128 + 4] = 4,
+            "offsets[1]: expected 5, found 4",
+        ),
+    ];
+    for (array, change, message) in cases {
+        let path = dir.path().join("train").join(format!("all__{array}.npy"));
+        let whole = std::fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        let error = PuzzleSet::load(dir.path(), "train").unwrap_err();
+        let expected = format!("{}: {message}", path.display());
+        assert_eq!(error.to_string(), expected);
+        std::fs::write(&path, whole).unwrap();
+    }
+    PuzzleSet::load(dir.path(), "train").unwrap();
+}
+
+#[test]
 fn a_derived_set_without_an_ignore_id_is_written_out() {
     let dir = tempfile::tempdir().unwrap();
     arc_set().save(dir.path(), "train").unwrap();
@@ -658,6 +700,39 @@ fn groups_and_ids_survive_and_a_subset_is_saved_alone() {
         (&[0; 16][..], &[IGNORED; 16][..])
     );
     assert_eq!(read.take(9).fingerprint(), read.fingerprint());
+}
+
+/// As the official builder writes all eight views of a maze.
+#[test]
+fn materialized_mazes_repeat_no_view_before_all_are_there() {
+    for (rows, views) in [("S  \n#  \n# G", 8), ("S  \n# G", 4)] {
+        let puzzle = MazePuzzle::solve(Maze::parse_rows(rows).unwrap()).unwrap();
+        for how in [MazeAugmentation::FlipLabel, MazeAugmentation::Relabel] {
+            let puzzles = [puzzle.clone(), puzzle.clone()];
+            let set = PuzzleSet::from_mazes(&puzzles, Augmentation::Maze(how)).unwrap();
+            let written = |copies: usize| {
+                let dir = tempfile::tempdir().unwrap();
+                set.save_materialized(dir.path(), "train", copies, 1)
+                    .unwrap();
+                PuzzleSet::load(dir.path(), "train").unwrap()
+            };
+            let read = written(views - 1);
+            for group in 0..2 {
+                let of_group = (0..views).map(|view| views * group + view);
+                let inputs: HashSet<Vec<u8>> = of_group
+                    .map(|index| read.example(index).inputs.to_vec())
+                    .collect();
+                assert_eq!(inputs.len(), views, "{how:?}");
+            }
+            assert_eq!(read.example(0), set.example(0));
+            // Those that are more repeat the copies, and never the original.
+            let more = written(2 * views - 2);
+            for copy in 1..views {
+                assert_eq!(more.example(copy), read.example(copy));
+                assert_eq!(more.example(copy + views - 1), read.example(copy));
+            }
+        }
+    }
 }
 
 #[test]

@@ -42,11 +42,9 @@ pub fn repository(name: &str, files: &[(&str, Vec<u8>)]) -> Vec<Page> {
         &format!("/api/models/{name}/revision/main"),
         list,
     )];
-    pages.extend(
-        files
-            .iter()
-            .map(|(file, bytes)| Page::new(&format!("/{name}/resolve/main/{file}"), bytes.clone())),
-    );
+    pages.extend(files.iter().map(|(file, bytes)| {
+        Page::new(&format!("/{name}/resolve/{COMMIT}/{file}"), bytes.clone())
+    }));
     pages
 }
 

@@ -1,15 +1,12 @@
 //! ARC data sets on disk: folders of one file per task, Kaggle's pairs of files, ConceptARC's corpus.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::de::IgnoredAny;
-
 use super::grid::ArcTask;
-use super::json::{join_solutions, parse_challenges, parse_solutions, parse_task};
+use super::json::{join_solutions, parse_challenges, parse_solutions, parse_task, parse_tasks};
 use crate::DataError;
 
 /// Largest file of one task; the published ones have less than 100 KB.
@@ -75,10 +72,14 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
 /// Reads one file of one task; its name is the file's without `.json`.
 ///
 /// # Errors
-/// With file, task and place in it.
+/// With file, task and place in it; [`DataError::ArcChallenges`] where it holds Kaggle's challenges.
 pub fn read_task(path: impl AsRef<Path>) -> Result<ArcTask, DataError> {
     let path = path.as_ref();
-    parse_task(&read_bounded(path, MAX_TASK_FILE)?, &task_id(path), path)
+    let json = read_bounded(path, MAX_TASK_FILE)?;
+    parse_task(&json, &task_id(path), path).map_err(|error| match parse_challenges(&json, path) {
+        Ok(tasks) if !tasks.is_empty() => DataError::ArcChallenges { path: path.into() },
+        _ => error,
+    })
 }
 
 /// The name of the task that a file is of.
@@ -143,24 +144,12 @@ pub fn read_tasks(
     let mut tasks = match path.is_dir() {
         true => read_folders(path)?,
         false => {
-            // Once, for a pipe gives what it has but once. Challenges are no task: they have no pairs of their own.
-            let bytes = read_bounded(path, MAX_KAGGLE_FILE)?;
-            match parse_task(&bytes, &task_id(path), path) {
-                Ok(task) if bytes.len() as u64 <= MAX_TASK_FILE => vec![task],
-                Err(error) if is_task(&bytes) => return Err(error),
-                _ => parse_challenges(&bytes, path)?,
-            }
+            // Once, for a pipe gives what it has but once.
+            parse_tasks(&read_bounded(path, MAX_KAGGLE_FILE)?, &task_id(path), path)?
         }
     };
     read_solutions(&mut tasks, solutions)?;
     Ok(tasks)
-}
-
-/// Whether a file means to be a task, though it may be none: it has pairs of its own, where challenges have tasks.
-fn is_task(bytes: &[u8]) -> bool {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(bytes)
-        .is_ok_and(|keys| keys.contains_key("train") || keys.contains_key("test"))
 }
 
 /// What lies in a folder, sorted by name.
@@ -293,6 +282,23 @@ mod tests {
         fs::write(file.path(), r#"{"a": {"train": [], "test": 5}}"#).unwrap();
         let error = format!("{:?}", read_tasks(file.path(), None).unwrap_err());
         assert!(error.contains("task a:"), "{error}");
+    }
+
+    #[test]
+    fn challenges_in_a_folder_are_told_for_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let challenges = folder.path().join("c.json");
+        fs::write(&challenges, format!(r#"{{"a": {TASK}}}"#)).unwrap();
+        let error = read_tasks(folder.path(), None).unwrap_err();
+        assert!(
+            matches!(&error, DataError::ArcChallenges { path } if *path == challenges),
+            "{error}"
+        );
+        assert_eq!(read_tasks(&challenges, None).unwrap().len(), 1);
+        // What is neither is told as a task.
+        fs::write(&challenges, "{}").unwrap();
+        let error = read_tasks(folder.path(), None).unwrap_err().to_string();
+        assert!(error.contains("task c: missing field `train`"), "{error}");
     }
 
     #[test]

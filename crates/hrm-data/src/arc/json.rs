@@ -45,6 +45,47 @@ pub fn parse_challenges(json: &[u8], path: impl AsRef<Path>) -> Result<Vec<ArcTa
     Ok(tasks.into_iter().map(|(id, body)| body.named(id)).collect())
 }
 
+/// Reads a file of one task or a Kaggle file of challenges, whichever it is; `id` is the name of the one.
+///
+/// # Errors
+/// [`DataError::Json`] with file, task, pair, line and column.
+pub fn parse_tasks(
+    json: &[u8],
+    id: &str,
+    path: impl AsRef<Path>,
+) -> Result<Vec<ArcTask>, DataError> {
+    let path = path.as_ref();
+    match parse_task(json, id, path) {
+        Ok(task) => Ok(vec![task]),
+        Err(error) if is_task(json) => Err(error),
+        Err(_) => parse_challenges(json, path),
+    }
+}
+
+/// Whether a file means to be a task, though it may be none: it has pairs of its own, where challenges have tasks. The fields are looked
+/// at as far as they can be read.
+fn is_task(json: &[u8]) -> bool {
+    struct Fields<'a>(&'a mut bool);
+    impl<'de> Visitor<'de> for Fields<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(field) = map.next_key::<String>()? {
+                *self.0 |= field == "train" || field == "test";
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+    let mut has_pairs = false;
+    let mut reader = serde_json::Deserializer::from_slice(without_mark(json));
+    // What can't be read is told by the parser of tasks.
+    let _ = reader.deserialize_map(Fields(&mut has_pairs));
+    has_pairs
+}
+
 /// Reads a Kaggle file of solutions, `{"<task>": [<output of test 1>, ..]}`.
 ///
 /// # Errors
@@ -153,14 +194,9 @@ fn json_error(path: &Path, reason: serde_json::Error) -> DataError {
     }
 }
 
-/// An error with the place in the task before it. The parser's own place is added once, at the outermost level.
+/// An error with the place in the task before it. The parser takes line and column from the end of a message, so they stay there, said once.
 fn within<E: de::Error>(place: impl fmt::Display, error: impl fmt::Display) -> E {
-    let message = error.to_string();
-    let message = match message.rsplit_once(" at line ") {
-        Some((message, _)) => message,
-        None => &message,
-    };
-    E::custom(format_args!("{place}: {message}"))
+    E::custom(format_args!("{place}: {error}"))
 }
 
 fn check_name<E: de::Error>(id: &str) -> Result<(), E> {
@@ -500,6 +536,90 @@ mod tests {
             assert!(error.starts_with(expected), "{json}\n{error}\n{expected}");
         }
         assert!(task(r#"{"train": [], "test": []} x"#).is_err());
+    }
+
+    #[test]
+    fn line_and_column_are_said_once() {
+        let broken = "{\"train\": [],\n \"test\": [{\"input\": [[1 2]]}]}";
+        let expected = "test 1: row 1: expected `,` or `]` at line 2 column 25";
+        assert_eq!(
+            task(broken).unwrap_err(),
+            format!("t1.json: task t1: {expected}")
+        );
+        let path = Path::new("c.json");
+        let found = parse_challenges(format!("{{\"a\":\n{broken}}}").as_bytes(), path);
+        let expected = expected.replace("line 2", "line 3");
+        assert_eq!(
+            found.unwrap_err().to_string(),
+            format!("c.json: task a: {expected}")
+        );
+        // Found by us and not by the parser.
+        let wide = "{\"train\": [{\"input\": [[1]], \"output\": [[1]]},\n{\"input\": [[1]]}]}";
+        let error = task(wide).unwrap_err();
+        let start = "t1.json: task t1: train 2: missing field `output` at line 2 column ";
+        assert!(error.starts_with(start), "{error}");
+        let missing = task("{\"train\":\n[]}").unwrap_err();
+        let start = "t1.json: task t1: missing field `test` at line 2 column ";
+        assert!(missing.starts_with(start), "{missing}");
+    }
+
+    #[test]
+    fn a_task_and_challenges_are_told_apart() {
+        const TASK: &str = r#"{"train": [{"input": [[1]], "output": [[2]]}], "test": []}"#;
+        for mark in ["", "\u{feff}"] {
+            let tasks = |json: &str| {
+                let json = format!("{mark}{json}");
+                parse_tasks(json.as_bytes(), "t1", "t1.json").map_err(|error| error.to_string())
+            };
+            assert_eq!(tasks(TASK).unwrap(), [task(TASK).unwrap()]);
+            let two = tasks(&format!(r#"{{"b": {TASK}, "a": {TASK}}}"#)).unwrap();
+            let ids: Vec<&str> = two.iter().map(|task| &*task.id).collect();
+            assert_eq!(ids, ["a", "b"]);
+            assert_eq!(two[0].train, two[1].train);
+            // The words of either parser.
+            for (json, expected) in [
+                (
+                    r#"{"train": [{"input": [[1]], "output": [[12]]}], "test": []}"#,
+                    "t1.json: task t1: train 1: row 1: invalid value: integer `12`",
+                ),
+                (r#"{"train": []}"#, "t1.json: task t1: missing field `test`"),
+                (r#"{"test": []}"#, "t1.json: task t1: missing field `train`"),
+                (
+                    r#"{"a": {"train": []}}"#,
+                    "t1.json: task a: missing field `test`",
+                ),
+                (
+                    "[]",
+                    "t1.json: invalid type: sequence, expected an object of tasks",
+                ),
+            ] {
+                let error = tasks(json).unwrap_err();
+                assert!(error.starts_with(expected), "{json}\n{error}\n{expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_broken_task_is_none_of_challenges() {
+        let message = |json: &str| {
+            let found = parse_tasks(json.as_bytes(), "t1", Path::new("t1.json"));
+            found.unwrap_err().to_string()
+        };
+        for broken in [
+            r#"{"train": [{"input": [[1 2]]}]"#,
+            r#"{"test": [{"input": [[1"#,
+            r#"{"name": {"x": 1}, "test": [}"#,
+        ] {
+            assert!(
+                message(broken).starts_with("t1.json: task t1: "),
+                "{broken}"
+            );
+        }
+        let cut = message(r#"{"a": {"train": [{"input": [[1"#);
+        assert!(
+            cut.starts_with("t1.json: task a: train 1: row 1: EOF"),
+            "{cut}"
+        );
     }
 
     #[test]

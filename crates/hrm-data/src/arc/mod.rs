@@ -23,8 +23,8 @@ pub use files::{read_folder, read_folders, read_kaggle, read_task, read_tasks, t
 pub use grid::{ArcTask, COLOURS, Grid, MAX_SIDE, Pair};
 pub use identity::{Leak, LeakKind, find_leaks, puzzle_hash};
 pub use json::{
-    challenges_json, join_solutions, parse_challenges, parse_solutions, parse_task, task_json,
-    test_puzzles_json,
+    challenges_json, join_solutions, parse_challenges, parse_solutions, parse_task, parse_tasks,
+    task_json, test_puzzles_json,
 };
 pub use set::{ArcSets, ArcSettings, ArcSource, TestUse, build_sets};
 pub use vote::{Attempts, Candidate, PassAtK, Votes};

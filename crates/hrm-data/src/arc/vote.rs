@@ -101,7 +101,7 @@ impl Votes {
                     expected: "the id of a puzzle",
                     found: puzzle_id.to_string(),
                 })?;
-        self.cast_for(task, &augmentation, inputs, prediction, q_halt)
+        self.cast_augmented(task, &augmentation, inputs, prediction, q_halt)
     }
 
     /// [`Votes::cast`] by a puzzle's name, for sets of other programs.
@@ -121,10 +121,17 @@ impl Votes {
         q_halt: f32,
     ) -> Result<bool, DataError> {
         let (task, augmentation) = ArcAugmentation::parse_name(name, style)?;
-        self.cast_for(task, &augmentation, inputs, prediction, q_halt)
+        self.cast_augmented(task, &augmentation, inputs, prediction, q_halt)
     }
 
-    fn cast_for(
+    /// [`Votes::cast`] for the puzzle that an augmentation makes of a task.
+    ///
+    /// # Errors
+    /// [`DataError::ArcVote`] if there is no such task or the inputs are no test of it.
+    ///
+    /// # Panics
+    /// If tokens are not 900.
+    pub fn cast_augmented(
         &mut self,
         task: &str,
         augmentation: &ArcAugmentation,

@@ -107,6 +107,15 @@ impl Hub {
         repository: &Repository,
         revision: Option<&str>,
     ) -> Result<Vec<String>, DataError> {
+        self.contents(repository, revision).map(|(files, _)| files)
+    }
+
+    /// Names of a repository's files at a revision, and the commit that the revision stands for now.
+    fn contents(
+        &self,
+        repository: &Repository,
+        revision: Option<&str>,
+    ) -> Result<(Vec<String>, String), DataError> {
         let (api, _) = self.open(repository, revision)?;
         let info = api.info().map_err(|err| {
             let file = api.url("");
@@ -114,15 +123,14 @@ impl Hub {
             let page = file.split_once("/resolve/").map(|(page, _)| page);
             hub_error(page.unwrap_or(&file), &err)
         })?;
-        Ok(info
-            .siblings
-            .into_iter()
-            .map(|file| file.rfilename)
-            .collect())
+        let files = info.siblings.into_iter().map(|file| file.rfilename);
+        Ok((files.collect(), info.sha))
     }
 
     /// A file of a repository: out of the cache if it is there, downloaded otherwise. Its checksum is compared in either
     /// case with the one that the hub announced (SHA-256 of large files, git's SHA-1 of the others).
+    ///
+    /// A branch is what it was when the cache last heard of it; [`fetch_checkpoint`](Self::fetch_checkpoint) asks the hub.
     ///
     /// # Errors
     /// If a name is malformed, the hub doesn't know it or can't be reached, or the file isn't the one announced.
@@ -140,7 +148,15 @@ impl Hub {
             });
         }
         let url = api.url(file);
-        if let Some(path) = self.cache.repo(repo).get(file) {
+        let revision = repo.revision().to_owned();
+        let cache = self.cache.repo(repo);
+        let cached = if is_commit(&revision) {
+            // Whatever program has put it there.
+            Some(cache.pointer_path(&revision).join(file)).filter(|path| path.exists())
+        } else {
+            cache.get(file)
+        };
+        if let Some(path) = cached {
             return verify(&path, None, &url).map(|()| path);
         }
         let announced = self
@@ -163,15 +179,24 @@ impl Hub {
     /// The weights of a repository, and its configuration if it has one. `file` names the weights; where it is `None`, the
     /// repository must hold one file that looks like them: `checkpoint`, or a `.safetensors`, `.pt`, `.pth` or `step_*` file.
     ///
+    /// The hub is asked which commit the revision stands for, and both files are of that commit; those that the cache has of
+    /// it are not downloaded again.
+    ///
     /// # Errors
-    /// As [`fetch`](Self::fetch), and if there is no such file or more than one.
+    /// As [`fetch`](Self::fetch), if the hub can't be reached, and if there is no such file or more than one.
     pub fn fetch_checkpoint(
         &self,
         repository: &Repository,
         revision: Option<&str>,
         file: Option<&str>,
     ) -> Result<CheckpointFiles, DataError> {
-        let files = self.list(repository, revision)?;
+        let (files, commit) = self.contents(repository, revision)?;
+        if !is_commit(&commit) {
+            return Err(DataError::Hub {
+                what: repository.name().into(),
+                reason: "expected the commit that the revision stands for".into(),
+            });
+        }
         let weights = match file {
             Some(file) => file,
             None => choose_weights(&files).map_err(|reason| DataError::Hub {
@@ -180,14 +205,20 @@ impl Hub {
             })?,
         };
         let config = files.iter().any(|name| name == CONFIG_FILE);
-        Ok(CheckpointFiles {
+        let fetched = CheckpointFiles {
             config: if config {
-                Some(self.fetch(repository, revision, CONFIG_FILE)?)
+                Some(self.fetch(repository, Some(&commit), CONFIG_FILE)?)
             } else {
                 None
             },
-            weights: self.fetch(repository, revision, weights)?,
-        })
+            weights: self.fetch(repository, Some(&commit), weights)?,
+        };
+        let (_, repo) = self.open(repository, revision)?;
+        if repo.revision() != commit {
+            // For those who ask the cache alone. Where it can't be written, they find what it knew before.
+            let _ = self.cache.repo(repo).create_ref(&commit);
+        }
+        Ok(fetched)
     }
 
     fn open(
@@ -261,6 +292,11 @@ fn is_path(name: &str) -> bool {
 
 fn is_hex(text: &str) -> bool {
     (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The whole name of a commit. Unlike a branch's, what it stands for never changes.
+fn is_commit(revision: &str) -> bool {
+    matches!(revision.len(), 40 | 64) && is_hex(revision)
 }
 
 /// Compares a file of the cache with its announced size, and with the checksum that the cache names its content by. What

@@ -1,5 +1,6 @@
 //! Turning and flipping mazes, with the label made anew or moved along.
 
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -41,10 +42,23 @@ impl MazeAugmenter {
 
     /// One of the symmetries that keep the shape: eight of a square, four of an oblong grid.
     pub fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Dihedral {
-        if self.height == self.width {
-            Dihedral::ALL[rng.random_range(0..Dihedral::ALL.len())]
-        } else {
-            Dihedral::KEEPING_SHAPE[rng.random_range(0..Dihedral::KEEPING_SHAPE.len())]
+        let symmetries = self.symmetries();
+        symmetries[rng.random_range(0..symmetries.len())]
+    }
+
+    /// The symmetry of a copy beside the original, `number` being 0 for the first: all but the identity take turns in an order that `rng`
+    /// draws. All copies of a maze need the same draw.
+    pub(crate) fn in_turn<R: Rng + ?Sized>(&self, number: usize, rng: &mut R) -> Dihedral {
+        let mut others = self.symmetries()[1..].to_vec();
+        others.shuffle(rng);
+        others[number % others.len()]
+    }
+
+    /// Those that keep the shape, the identity first.
+    fn symmetries(&self) -> &'static [Dihedral] {
+        match self.height == self.width {
+            true => &Dihedral::ALL,
+            false => &Dihedral::KEEPING_SHAPE,
         }
     }
 
@@ -81,6 +95,7 @@ mod tests {
     use crate::maze::{MazeGenerator, MazePuzzle, MazeRecipe, Verdict};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use std::collections::HashSet;
 
     fn puzzles() -> Vec<MazePuzzle> {
         let mazes = MazeGenerator::new(MazeRecipe::small(), 11).unwrap();
@@ -134,6 +149,27 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let augmenter = MazeAugmenter::new(5, 12, MazeAugmentation::Relabel);
         assert!((0..100).all(|_| !augmenter.draw(&mut rng).swaps_axes()));
+    }
+
+    #[test]
+    fn copies_take_all_other_symmetries_in_turn() {
+        for (height, width, symmetries) in [(5, 5, 8), (5, 12, 4)] {
+            let augmenter = MazeAugmenter::new(height, width, MazeAugmentation::FlipLabel);
+            let of_seed = |seed: u64| -> Vec<Dihedral> {
+                let turn = |number| {
+                    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                    augmenter.in_turn(number, &mut rng)
+                };
+                (0..2 * (symmetries - 1)).map(turn).collect()
+            };
+            let found = of_seed(1);
+            let (first, again) = found.split_at(symmetries - 1);
+            assert_eq!(first, again);
+            let different: HashSet<Dihedral> = first.iter().copied().collect();
+            assert_eq!(different.len(), symmetries - 1);
+            assert!(!different.contains(&Dihedral::Identity));
+            assert!((2..10).any(|seed| of_seed(seed) != found), "a drawn order");
+        }
     }
 
     #[test]

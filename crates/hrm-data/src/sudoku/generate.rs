@@ -116,7 +116,9 @@ impl Generator {
         let mut puzzles = Vec::new();
         let (mut draw, mut repeats) = (0, 0);
         while puzzles.len() < count {
-            let puzzle = self.generate(&mut draws.at(Stream::Puzzle, draw))?;
+            let puzzle = self
+                .generate(&mut draws.at(Stream::Puzzle, draw))
+                .map_err(|error| made_so_far(error, puzzles.len(), count))?;
             draw += 1;
             if seen.insert(Canonical::of(&puzzle.question, &puzzle.answer)?) {
                 puzzles.push(puzzle);
@@ -127,7 +129,10 @@ impl Generator {
                     return Err(DataError::NotFound {
                         what: "new Sudoku",
                         tries: repeats,
-                        wish: format!("{count} different puzzles, made {}", puzzles.len()),
+                        wish: format!(
+                            "{count} different puzzles, made {}; of more givens there are more",
+                            puzzles.len()
+                        ),
                     });
                 }
             }
@@ -182,6 +187,18 @@ impl Generator {
             answer,
             rating: u32::try_from(guesses).ok(),
         })
+    }
+}
+
+/// An error of the generator that gave up, with how many puzzles it had made.
+fn made_so_far(error: DataError, made: usize, count: usize) -> DataError {
+    match error {
+        DataError::NotFound { what, tries, wish } => DataError::NotFound {
+            what,
+            tries,
+            wish: format!("{wish}, made {made} of {count}"),
+        },
+        other => other,
     }
 }
 
@@ -281,11 +298,11 @@ mod tests {
         );
         assert_eq!(
             message(four.clone().with_clues(2..=3)),
-            "found no Sudoku after 20000 tries; expected one within 2 to 3 givens"
+            "found no Sudoku after 20000 tries; expected one within 2 to 3 givens, made 0 of 1"
         );
         assert_eq!(
             message(four.clone().with_clues(2..=2).with_guesses(5..=u64::MAX)),
-            "found no Sudoku after 20000 tries; expected one within 2 givens, 5 guesses or more"
+            "found no Sudoku after 20000 tries; expected one within 2 givens, 5 guesses or more, made 0 of 1"
         );
         // There are two boards of side four under symmetry.
         assert_eq!(

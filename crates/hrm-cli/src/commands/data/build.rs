@@ -1,6 +1,6 @@
 //! `hrm data build`: a data folder, in the format of the official builders, from puzzles.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
@@ -212,6 +212,7 @@ fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
         Canonical::of(&puzzle.question, &puzzle.answer).ok()
     };
     let split = build.split(puzzles, other, canonical, console)?;
+    note_several_solutions(&split, console);
     let augmentation = match args.augment {
         SudokuAugment::Symmetry => Augmentation::Sudoku,
         SudokuAugment::None => Augmentation::None,
@@ -220,6 +221,27 @@ fn build_sudoku(args: &SudokuArgs, console: &Console) -> Result<Outcome> {
     let train = PuzzleSet::from_sudokus(&split.train, size, augmentation)?;
     let test = PuzzleSet::from_sudokus(&split.test, size, Augmentation::None)?;
     build.write(train, test, split.dropped, console)
+}
+
+/// Guesses after which a puzzle's solutions are no longer looked for; hard 9x9 puzzles need some hundreds.
+const MAX_GUESSES: u64 = 10_000;
+
+/// Says of how many puzzles the answer is but one of several.
+fn note_several_solutions(split: &Split<sudoku::Puzzle>, console: &Console) {
+    let puzzles = split.train.par_iter().chain(&split.test);
+    let bar = console.bar(puzzles.len() as u64, "puzzles solved");
+    let solver = sudoku::Solver::new(2).with_max_guesses(MAX_GUESSES);
+    let has_several = |puzzle: &&sudoku::Puzzle| {
+        bar.inc(1);
+        solver.solve(&puzzle.question).solutions > 1
+    };
+    let several = puzzles.filter(has_several).count();
+    bar.finish_and_clear();
+    if several > 0 {
+        console.note(format_args!(
+            "{several} puzzles have several solutions: no model can know which is meant"
+        ));
+    }
 }
 
 fn build_maze(args: &MazeArgs, console: &Console) -> Result<Outcome> {
@@ -434,6 +456,8 @@ fn report(built: &Built<'_>, console: &Console) -> Result<Outcome> {
 struct Read<'a> {
     path: &'a Path,
     tasks: Vec<ArcTask>,
+    /// The option for their solutions.
+    solutions: &'static str,
 }
 
 fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
@@ -443,12 +467,13 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
     let other = args
         .test
         .as_deref()
-        .map(|path| read_arc(path, args.test_solutions.as_deref()))
+        .map(|path| read_arc(path, args.test_solutions.as_deref(), "--test-solutions"))
         .transpose()?;
     let tests = match &other {
         None => TestUse::Evaluate,
         Some(_) => TestUse::Train,
     };
+    refuse_shared_names(&inputs.iter().chain(&other).collect::<Vec<_>>())?;
     let mut sources: Vec<ArcSource<'_>> = inputs
         .iter()
         .map(|Read { tasks, .. }| ArcSource { tasks, tests })
@@ -511,14 +536,19 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
         Ok(())
     })?;
     spinner.finish_and_clear();
-    for Read { path, tasks } in inputs.iter().filter(|_| other.is_some()) {
-        let untold = (tasks.iter().flat_map(|task| &task.test))
+    for (read, ArcSource { tests, .. }) in inputs.iter().chain(&other).zip(&sources) {
+        let untold = (read.tasks.iter().flat_map(|task| &task.test))
             .filter(|pair| pair.output.is_none())
             .count();
+        let lack = match tests {
+            TestUse::Train => "train nothing",
+            TestUse::Evaluate => "can't be judged",
+        };
         if untold > 0 {
             console.note(format_args!(
-                "{untold} tests of {} have no solution and train nothing; --solutions gives Kaggle's",
-                path.display()
+                "{untold} tests of {} have no solution and {lack}; {} gives Kaggle's",
+                read.path.display(),
+                read.solutions
             ));
         }
     }
@@ -537,6 +567,44 @@ fn build_arc(args: &ArcArgs, console: &Console) -> Result<Outcome> {
     report(&built, console)
 }
 
+/// Names of tasks that an error lists of two paths; the others are counted.
+const NAMED: usize = 10;
+
+/// Refuses tasks that two paths have under one name, as ARC-AGI-2's training set has tasks of ARC-AGI-1's evaluation set.
+fn refuse_shared_names(read: &[&Read<'_>]) -> Result<()> {
+    let names: Vec<BTreeSet<&str>> = read
+        .iter()
+        .map(|read| read.tasks.iter().map(|task| task.id.as_str()).collect())
+        .collect();
+    let mut found = Vec::new();
+    for (second, of_second) in names.iter().enumerate() {
+        for (first, of_first) in names[..second].iter().enumerate() {
+            let shared: Vec<&str> = of_first.intersection(of_second).copied().collect();
+            if shared.is_empty() {
+                continue;
+            }
+            let rest = match shared.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            found.push(format!(
+                "{} of {} also in {} ({}{rest})",
+                shared.len(),
+                read[first].path.display(),
+                read[second].path.display(),
+                shared[..shared.len().min(NAMED)].join(", ")
+            ));
+        }
+    }
+    if !found.is_empty() {
+        bail!(
+            "expected each task's name once, found {}; leave those tasks out of one of the two",
+            found.join(", ")
+        );
+    }
+    Ok(())
+}
+
 /// What `--input` names, with the solutions of those that are files of challenges, in their order; those of a single folder, too.
 fn read_inputs(args: &ArcArgs) -> Result<Vec<Read<'_>>> {
     let mut solutions = args.solutions.iter();
@@ -547,7 +615,7 @@ fn read_inputs(args: &ArcArgs) -> Result<Vec<Read<'_>>> {
             true => solutions.next(),
             false => None,
         };
-        read.push(read_arc(path, own.map(PathBuf::as_path))?);
+        read.push(read_arc(path, own.map(PathBuf::as_path), "--solutions")?);
     }
     if let Some(path) = solutions.next() {
         bail!(
@@ -559,15 +627,31 @@ fn read_inputs(args: &ArcArgs) -> Result<Vec<Read<'_>>> {
 }
 
 /// Tasks of a folder (of files and of such folders, as ConceptARC has them) or of Kaggle's challenges.
-fn read_arc<'a>(path: &'a Path, solutions: Option<&Path>) -> Result<Read<'a>> {
-    let tasks = arc::read_tasks(path, solutions)?;
+fn read_arc<'a>(
+    path: &'a Path,
+    solutions: Option<&Path>,
+    option: &'static str,
+) -> Result<Read<'a>> {
+    let tasks = arc::read_tasks(path, solutions).map_err(|error| challenges_hint(error, option))?;
     if tasks.is_empty() {
         bail!(
             "{}: expected ARC tasks in JSON files, found none",
             path.display()
         );
     }
-    Ok(Read { path, tasks })
+    Ok(Read {
+        path,
+        tasks,
+        solutions: option,
+    })
+}
+
+/// An error of ARC tasks, with the option for solutions where the file that is to be named may have some.
+pub(super) fn challenges_hint(error: DataError, option: &str) -> anyhow::Error {
+    match error {
+        DataError::ArcChallenges { .. } => anyhow!("{error} (with {option} for its solutions)"),
+        _ => error.into(),
+    }
 }
 
 /// The command as it was typed, for the record.

@@ -15,7 +15,7 @@ use hrm::draw::{Sheet, Tile};
 use hrm::prelude::*;
 use serde::Serialize;
 
-use super::build::{UNLIKE_SQUARES, shape_hint};
+use super::build::{UNLIKE_SQUARES, challenges_hint, shape_hint};
 use crate::Outcome;
 use crate::arguments::{Shape, at_least_one};
 use crate::console::Console;
@@ -203,9 +203,13 @@ fn arc_splits(args: &Args) -> Result<Option<Vec<(String, PuzzleSet)>>> {
         }
         return Ok(None);
     }
-    let tasks = arc::read_tasks(path, args.solutions.as_deref())?;
+    let tasks = arc::read_tasks(path, args.solutions.as_deref())
+        .map_err(|error| challenges_hint(error, "--solutions"))?;
     if tasks.is_empty() {
-        return Ok(None);
+        if path.is_dir() {
+            return Ok(None);
+        }
+        bail!("{}: expected ARC tasks, found none", path.display());
     }
     let source = ArcSource {
         tasks: &tasks,
@@ -321,6 +325,10 @@ fn describe(split: &SplitReport) -> Result<String> {
     )?;
     if split.examined < split.examples {
         writeln!(text, "  looked at the first {}", split.examined)?;
+    }
+    if split.labelled < split.examined {
+        let (labelled, examined) = (split.labelled, split.examined);
+        writeln!(text, "  {labelled} of {examined} have answers")?;
     }
     let how = match split.compared {
         Compared::CanonicalForm => "under relabelling and symmetry",

@@ -18,13 +18,22 @@ use crate::files::check_file;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Sudokus.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  hrm data sudoku generate --size 4 --count 1000 --clues 8 --out sudoku4.csv"
+    )]
     Sudoku(Sudoku),
     /// Mazes.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  hrm data maze generate --size 10 --min-path 18 --count 1000 --out maze10.csv"
+    )]
     Maze(Maze),
     /// Build a data folder for training from puzzles.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  hrm data build sudoku --input sudoku4.csv --test-count 100 --out sudoku4"
+    )]
     Build(build::Command),
     Download(download::Args),
     /// Look at a data folder or a CSV file: how much, what repeats, whether the answers are right.
