@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
 use hrm::prelude::*;
 use indicatif::ProgressBar;
@@ -39,6 +39,11 @@ impl Watch {
         if self.tensorboard.is_some() && cfg!(not(feature = "tensorboard")) {
             bail!("--tensorboard: not built in (--features tensorboard)");
         }
+        // Before a run is begun, or written over.
+        if let Some(Some(folder)) = &self.tensorboard {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot write events to {}", folder.display()))?;
+        }
         if self.dashboard {
             if cfg!(not(feature = "dashboard")) {
                 bail!("--dashboard: not built in (--features dashboard)");
@@ -62,7 +67,6 @@ impl Watch {
         let events = match &self.tensorboard {
             None => None,
             Some(folder) => {
-                use anyhow::Context;
                 let folder = match folder {
                     None => run.dir().join("tensorboard"),
                     Some(folder) => folder.clone(),

@@ -844,6 +844,7 @@ fn a_resumed_run_that_is_to_be_another() {
 #[test]
 fn an_evaluation_without_puzzles() {
     let workshop = Workshop::with_data();
+    workshop.train("evaluated", "--eval-every 2").ok();
     fs::remove_dir_all(workshop.path("data/test")).unwrap();
     let train = |more: &str| workshop.untouched(|| workshop.train("run", more));
     train("--eval-every 2").refused(&["eval_every", "no split `test`", "eval_hold_out"]);
@@ -855,6 +856,34 @@ fn an_evaluation_without_puzzles() {
     workshop
         .train("run", "--eval-every 2 --set eval_hold_out=0.25")
         .ok();
+    // A run that goes on can hold nothing out any more.
+    let ran = workshop.untouched(|| workshop.run("train --resume evaluated --steps 6"));
+    let ran = ran.refused(&["eval_every", "no split `test`", "--data says where"]);
+    assert!(!ran.stderr.contains("eval_hold_out"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_can_be_refused_costs_no_run() {
+    let workshop = Workshop::with_run();
+    let over = |more: &str| {
+        let more = format!("--force {more}");
+        workshop.untouched(|| workshop.train("run", &more))
+    };
+    #[cfg(feature = "tensorboard")]
+    over("--tensorboard puzzles.csv").refused(&["cannot write events to puzzles.csv"]);
+    // Puzzles that nobody has solved: the ignored label in place of all tokens.
+    let without_answers = |split: &str, puzzles: usize| {
+        let path = workshop.path(&format!("data/{split}/all__labels.npy"));
+        let mut bytes = fs::read(&path).unwrap();
+        let header = bytes.len() - puzzles * 16;
+        bytes[header..].fill(0);
+        fs::write(&path, bytes).unwrap();
+    };
+    without_answers("test", 8);
+    over("--eval-every 2").refused(&["none of the 8 held-out puzzles has an answer"]);
+    without_answers("train", 32);
+    over("--eval-every 2 --set eval_hold_out=0.5")
+        .refused(&["none of the 16 held-out puzzles has an answer"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod program;
 
 use program::words;
+use serde_json::Value;
 
 fn a_short_training_solves_nine_of_ten_unseen_sudokus(preset: &str) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -16,11 +17,19 @@ fn a_short_training_solves_nine_of_ten_unseen_sudokus(preset: &str) {
     ))
     .objects();
     let last = trained.last().expect("a line");
+    let at_best = |line: &&Value| line["type"] == "evaluation" && line["best"] == true;
+    let evaluated = trained.iter().rfind(at_best).expect("an evaluation");
     let best = &last["best"];
     assert_eq!(best["puzzles"], 100, "{last}");
     // The best weights are those that were evaluated.
     let found = run("eval --checkpoint run/best.safetensors --data data --json").objects();
     assert_eq!(found[0]["exact"], best["exact"]);
+    // What the training computes on the device is what `eval` counts from the answers.
+    for share in ["cell_accuracy", "q_halt_accuracy"] {
+        let of = |line: &Value| line[share].as_f64().expect("a share");
+        let (here, there) = (of(&found[0]), of(evaluated));
+        assert!((here - there).abs() < 1e-6, "{share}: {here}, {there}");
+    }
     println!("{preset}, {} s of training: {}", last["seconds"], found[0]);
     assert!(found[0]["exact"].as_u64() >= Some(90), "{}", found[0]);
 }

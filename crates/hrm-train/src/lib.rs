@@ -39,8 +39,8 @@ pub use optimizer::{
 pub use preset::{PRESETS, Preset};
 pub use run::{
     Best, CHECKPOINTS, Change, Changes, Difference, Fault, GuardConfig, MetricsLine, Outcome,
-    Progress, Remedy, Run, RunEvent, RunFile, best_weights, differences, is_checkpoint_file,
-    is_run_file, latest_checkpoint, latest_step, metrics_path, read_metrics,
+    Progress, Remedy, Run, RunEvent, RunFile, best_weights, check_held_out, differences,
+    is_checkpoint_file, is_run_file, latest_checkpoint, latest_step, metrics_path, read_metrics,
 };
 pub use schedule::Schedule;
 pub use trainer::{StepReport, TrainState, Trainer, check_data};

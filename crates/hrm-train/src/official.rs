@@ -115,7 +115,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Preset;
+    use crate::{Preset, differences};
     use hrm_core::Sizes;
 
     fn recipe(name: &str) -> TrainConfig {
@@ -152,6 +152,43 @@ weight_decay: 0.1
             (2304, LossKind::Softmax, None)
         );
         assert_eq!(found.act.max_segments, 16, "the checkpoint's own");
+    }
+
+    #[test]
+    fn every_key_sets_its_own_field() {
+        let text = "\
+arch: {halt_exploration_prob: 0.35, loss: {loss_type: softmax_cross_entropy}}
+beta1: 0.81
+beta2: 0.92
+ema: true
+ema_rate: 0.97
+freeze_weights: true
+global_batch_size: 90
+lr: 0.002
+lr_min_ratio: 0.8
+lr_warmup_steps: 70
+puzzle_emb_lr: 0.005
+puzzle_emb_weight_decay: 0.6
+weight_decay: 0.3
+";
+        let before = recipe("hrm-sudoku-1k");
+        let (mut found, mut expected) = (before.clone(), before.clone());
+        assert!(found.set_official(text, "c.yaml").unwrap());
+        expected.optimizer.lr = 0.002;
+        expected.optimizer.weight_decay = 0.3;
+        expected.optimizer.beta1 = 0.81;
+        expected.optimizer.beta2 = 0.92;
+        expected.puzzle_optimizer.lr = 0.005;
+        expected.puzzle_optimizer.weight_decay = 0.6;
+        expected.schedule.warmup_steps = 70;
+        expected.schedule.min_ratio = 0.8;
+        expected.batch_size = 90;
+        expected.act.exploration = 0.35;
+        expected.act.loss = LossKind::Softmax;
+        expected.ema = Some(0.97);
+        expected.freeze = Freeze::AllButPuzzles;
+        assert_eq!(found, expected);
+        assert_eq!(differences(&before, &found).len(), 13, "each is another");
     }
 
     #[test]

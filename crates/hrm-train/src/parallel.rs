@@ -54,6 +54,11 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
+    /// The first device included.
+    pub(crate) fn num_devices(&self) -> usize {
+        1 + self.devices.len()
+    }
+
     /// Copies `state`, which keeps the first share of the slots only.
     pub(crate) fn new(
         config: &TrainConfig,

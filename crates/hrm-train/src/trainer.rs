@@ -204,6 +204,11 @@ impl Trainer {
         })
     }
 
+    /// How many devices share the slots.
+    pub(crate) fn num_devices(&self) -> usize {
+        self.replicas.as_ref().map_or(1, Replicas::num_devices)
+    }
+
     /// Takes the slots back to the first device, then has them shared anew.
     pub(crate) fn spread(
         &mut self,
@@ -517,8 +522,7 @@ impl TrainState {
         carry: Carry,
         gradients: Gradients,
     ) -> (Self, f64) {
-        let factor =
-            config.schedule.factor(self.step + 1, config.steps) * self.progress.rate(&config.guard);
+        let factor = config.schedule.factor(self.step + 1, config.steps) * self.progress.rate();
         let lr = config.optimizer.lr * factor;
         let Gradients { mut dense, puzzles } = gradients;
         if let Some(max_norm) = config.gradient_clip {

@@ -1,10 +1,16 @@
-//! The optimizers against scalar loops in f64.
+//! The optimizers against scalar loops in f64, and what a trainer hands them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use hrm_core::{Hrm, HrmConfig, PuzzleEmbeddingConfig, Sizes, WeightRole};
-use hrm_train::{DenseOptimizer, Freeze, OptimizerConfig, Rule, clip_global_norm, sign_sgd_rows};
+use hrm_data::sudoku::{Generator, SudokuSize};
+use hrm_data::{Augmentation, PuzzleSet};
+use hrm_train::{
+    DenseOptimizer, Freeze, OptimizerConfig, Preset, Rule, TrainConfig, Trainer, clip_global_norm,
+    sign_sgd_rows,
+};
 use proptest::prelude::*;
 
 fn tiny() -> Hrm {
@@ -177,6 +183,70 @@ fn the_common_norm_is_clipped_and_a_small_one_is_left() {
     assert!((values(clipped["b"].clone())[0] - 0.8).abs() < 1e-6);
     let left = clip_global_norm(gradients(0.1), 1.0);
     assert!((values(left["b"].clone())[0] - 0.4).abs() < 1e-6);
+}
+
+/// A trainer of a small model that warms up over four steps.
+fn warming_up(change: impl FnOnce(&mut TrainConfig)) -> Trainer {
+    let puzzles = Generator::new(SudokuSize::Four).puzzles(12, 1).unwrap();
+    let set = PuzzleSet::from_sudokus(&puzzles, SudokuSize::Four, Augmentation::Sudoku).unwrap();
+    let mut config = Preset::by_name("trm-small").unwrap().config(&set);
+    config.model.hidden_size = 32;
+    config.model.num_heads = 2;
+    config.batch_size = 6;
+    config.steps = 8;
+    config.seed = 3;
+    config.schedule.warmup_steps = 4;
+    change(&mut config);
+    Trainer::new(config, Arc::new(set), &Device::flex()).unwrap()
+}
+
+#[test]
+fn both_rates_rise_over_the_warm_up_each_to_its_own() {
+    let (lr, puzzle_lr) = (1e-3, 0.02);
+    let mut trainer = warming_up(|config| {
+        config.optimizer.lr = lr;
+        config.puzzle_optimizer.lr = puzzle_lr;
+        config.puzzle_optimizer.weight_decay = 0.0;
+    });
+    let table = |trainer: &Trainer| -> Vec<f64> {
+        let table = trainer.state().model.puzzle_emb.as_ref().unwrap().val();
+        let table = table.without_autodiff().into_data();
+        table.iter::<f64>().collect()
+    };
+    let mut before = table(&trainer);
+    for t in 1..=4 {
+        let share = f64::from(t) / 4.0;
+        assert_eq!(trainer.step().unwrap().lr, lr * share);
+        let after = table(&trainer);
+        // SignSGD: what has a gradient moves by the rate.
+        let moves = after.iter().zip(&before).map(|(a, b)| (a - b).abs());
+        let moved: Vec<f64> = moves.filter(|by| *by > 0.0).collect();
+        assert!(moved.len() * 2 > after.len(), "{moved:?}");
+        for by in moved {
+            assert!((by - puzzle_lr * share).abs() < 1e-7, "step {t}: {by}");
+        }
+        before = after;
+    }
+}
+
+#[test]
+fn the_moments_are_of_clipped_gradients() {
+    let norm = |clip: Option<f64>| {
+        let mut trainer = warming_up(|config| config.gradient_clip = clip);
+        trainer.step().unwrap();
+        let moments = trainer.state().optimizer.moments.values();
+        let squares = moments
+            .flat_map(|moments| values(moments.m.clone()))
+            .map(|m| m * m);
+        // Of one step: (1 - beta1) * g.
+        squares.sum::<f64>().sqrt() / (1.0 - trainer.config().optimizer.beta1)
+    };
+    let whole = norm(None);
+    for (clip, expected) in [(whole / 1000.0, whole / 1000.0), (2.0 * whole, whole)] {
+        let found = norm(Some(clip));
+        // Sums of squares in f32.
+        assert!((found / expected - 1.0).abs() < 1e-4, "{found} {expected}");
+    }
 }
 
 proptest! {

@@ -300,8 +300,10 @@ fn what_makes_no_run_is_an_error_that_names_the_field() {
         ("gradient_clip", "0"),
         ("act.exploration", "1.5"),
         ("act.max_segments", "0"),
+        ("act.max_segments", "1048577"),
         ("batch_size", "0"),
         ("batch_size", "100000000"),
+        ("model.compute", "f16"),
         ("accumulate", "0"),
         ("accumulate", "5"),
         ("freeze", "h_level"),
@@ -309,6 +311,17 @@ fn what_makes_no_run_is_an_error_that_names_the_field() {
         ("log_every", "0"),
         ("checkpoint_every", "0"),
         ("keep_checkpoints", "0"),
+        ("eval_every", "0"),
+        ("eval_puzzles", "0"),
+        ("eval_hold_out", "0"),
+        ("eval_hold_out", "1"),
+        ("eval_patience", "0"),
+        ("guard.rate_factor", "0"),
+        ("guard.rate_factor", "-0.5"),
+        ("guard.rate_factor", "1"),
+        ("guard.spike", "0"),
+        ("guard.spike", "-1"),
+        ("guard.window", "0"),
     ] {
         refused(&[(key, value)], key);
     }

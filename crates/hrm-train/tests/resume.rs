@@ -290,6 +290,92 @@ fn a_run_goes_on_with_other_settings_only_where_they_are_allowed() {
 }
 
 #[test]
+fn fields_that_the_state_depends_on_stay_as_they_are() {
+    let device = Device::flex();
+    let set = puzzles(1);
+    let averaged = run_file(&set);
+    let mut plain = averaged.clone();
+    plain.config.ema = None;
+    plain.config.optimizer.rule = Rule::AdamW { epsilon: 1e-8 };
+    let check = |file: &RunFile, fields: &[(&str, &str, bool)]| {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Run::create(dir.path(), file, set.clone(), &device).unwrap());
+        for &(key, value, is_fixed) in fields {
+            let other = changes(&[(key, value)], &[key]);
+            match Run::resume_with(dir.path(), set.clone(), &other, &device) {
+                Ok(run) => {
+                    assert!(!is_fixed, "{key} is free");
+                    assert_ne!(*run.trainer().config(), file.config, "{key}");
+                }
+                Err(TrainError::FixedField { field, .. }) => {
+                    assert!(is_fixed, "{key} is fixed");
+                    assert_eq!(field, key);
+                }
+                Err(error) => panic!("{key}: {error}"),
+            }
+        }
+    };
+    check(
+        &averaged,
+        &[
+            ("batch_size", "3", true),
+            ("seed", "4", true),
+            ("freeze", "levels", true),
+            ("eval_hold_out", "0.25", true),
+            // Averages may decay otherwise, but not begin or end.
+            ("ema", "null", true),
+            ("ema", "0.9", false),
+            ("optimizer.rule", r#"{"adam_w":{"epsilon":1e-8}}"#, true),
+            ("model.hidden_size", "64", true),
+            ("model.num_heads", "4", true),
+            ("model.expansion", "8", true),
+            ("model.levels.shared.layers", "3", true),
+            ("model.position", "learned", true),
+            ("model.halt_head", "q_learning", true),
+            ("model.num_puzzle_ids", "2", true),
+            ("model.puzzle_embedding.dim", "64", true),
+            ("model.h_cycles", "2", false),
+            ("model.l_cycles", "2", false),
+            ("model.gradient", "last_update", false),
+            ("model.compute", "bf16", false),
+            ("act.max_segments", "4", false),
+            ("act.exploration", "0.1", false),
+            ("act.loss", "softmax", false),
+            ("optimizer.lr", "1e-5", false),
+            ("optimizer.weight_decay", "0.5", false),
+            ("optimizer.beta1", "0.8", false),
+            ("optimizer.beta2", "0.9", false),
+            ("puzzle_optimizer.lr", "1e-5", false),
+            ("puzzle_optimizer.weight_decay", "0.5", false),
+            ("schedule.warmup_steps", "5", false),
+            ("schedule.min_ratio", "0.5", false),
+            ("gradient_clip", "1.0", false),
+            ("accumulate", "2", false),
+            ("augment", "false", false),
+            ("steps", "20", false),
+            ("log_every", "2", false),
+            ("checkpoint_every", "5", false),
+            ("keep_checkpoints", "3", false),
+            ("eval_every", "2", false),
+            ("eval_puzzles", "5", false),
+            ("eval_patience", "3", false),
+            ("guard.remedy", "skip_batch", false),
+            ("guard.rate_factor", "0.25", false),
+            ("guard.window", "9", false),
+        ],
+    );
+    check(
+        &plain,
+        &[
+            ("ema", "0.9", true),
+            ("optimizer.rule", "adam_atan2", true),
+            ("optimizer.rule.adam_w.epsilon", "1e-6", true),
+            ("optimizer.lr", "1e-5", false),
+        ],
+    );
+}
+
+#[test]
 fn a_run_goes_on_in_another_compute_type() {
     let device = Device::flex();
     let set = puzzles(1);

@@ -7,6 +7,7 @@ use clap::Args as Arguments;
 use hrm::prelude::*;
 use serde::Serialize;
 
+use super::train::resume_line;
 use crate::Outcome;
 use crate::console::Console;
 use crate::files::{check_free, write_folder};
@@ -107,9 +108,9 @@ pub(crate) fn unpack(args: &UnpackArgs, console: &Console) -> Result<Outcome> {
         Ok(())
     })?;
     let text = format!(
-        "{}; go on with: hrm train --resume {} --data DIR",
+        "{}; go on with: {} --data DIR",
         checkpoint.display(),
-        args.out.display()
+        resume_line(&args.out)
     );
     let line = Unpacked {
         run: &args.out,

@@ -44,7 +44,10 @@ struct Made {
     steps: u64,
     /// Made all its steps, or stopped early.
     ended: bool,
+    /// From which it went back to a checkpoint.
     faults: usize,
+    /// Whether it has ended with a fault that it did not go back from.
+    gave_up: bool,
     loss: Option<f64>,
     train_exact: Option<f64>,
     /// The last evaluation on held-out puzzles.
@@ -102,7 +105,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         }
         let file = RunFile::read(dir)?;
         let result = Made::read(dir, &file)?;
-        if result.loss.is_none() && result.last.is_none() {
+        let has_faults = result.faults > 0 || result.gave_up;
+        if result.loss.is_none() && result.last.is_none() && !has_faults {
             bail!(
                 "{}: nothing is reported in its metrics.jsonl yet",
                 dir.display()
@@ -150,6 +154,7 @@ impl Made {
             steps: file.config.steps,
             ended: false,
             faults: 0,
+            gave_up: false,
             loss: None,
             train_exact: None,
             last: None,
@@ -158,6 +163,11 @@ impl Made {
         let mut evaluations: Vec<Held> = Vec::new();
         for line in read_metrics(dir)? {
             // In their order: after a fault the run is where it went back to.
+            result.gave_up =
+                matches!(&line, MetricsLine::Fault { fault, .. } if fault.remedy.is_none());
+            if result.gave_up {
+                continue;
+            }
             result.step = line.step();
             match line {
                 MetricsLine::Step(report) => {
@@ -373,7 +383,10 @@ fn markdown(groups: &[Group]) -> String {
             run.seed,
             run.step,
             run.steps,
-            run.faults
+            match run.gave_up {
+                true => format!("{}, gave up", run.faults),
+                false => run.faults.to_string(),
+            }
         );
     }
     text
@@ -400,6 +413,7 @@ mod tests {
             steps: 20,
             ended,
             faults: 0,
+            gave_up: false,
             loss: Some(loss),
             train_exact: None,
             last: None,
@@ -472,17 +486,33 @@ mod tests {
             evaluation(250, 3, true),
             // Kept, since its weights are.
             evaluation(500, 7, true),
-            MetricsLine::Fault { step: 400, fault },
+            MetricsLine::Fault {
+                step: 400,
+                fault: fault.clone(),
+            },
         ];
         let text: String = lines
             .iter()
             .map(|line| serde_json::to_string(line).unwrap() + "\n")
             .collect();
-        std::fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
+        let metrics = folder.path().join("metrics.jsonl");
+        std::fs::write(&metrics, &text).unwrap();
         let made = Made::read(folder.path(), &file).unwrap();
-        assert_eq!((made.step, made.faults), (400, 1));
+        assert_eq!((made.step, made.faults, made.gave_up), (400, 1, false));
         assert_eq!(made.last.map(|held| held.step), Some(250));
         assert_eq!(made.best.map(|held| held.step), Some(500));
+        // Where it gave up, it is where it went back to last.
+        let last = MetricsLine::Fault {
+            step: 425,
+            fault: hrm::train::Fault {
+                remedy: None,
+                ..fault
+            },
+        };
+        let text = text + &serde_json::to_string(&last).unwrap() + "\n";
+        std::fs::write(&metrics, text).unwrap();
+        let made = Made::read(folder.path(), &file).unwrap();
+        assert_eq!((made.step, made.faults, made.gave_up), (400, 1, true));
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args as Arguments, ValueEnum};
 use hrm::core::PuzzleIds;
-use hrm::device;
+use hrm::device::{self, DeviceError};
 use hrm::prelude::*;
 use hrm::train::{
     Best, Changes, Fault, Freeze, Outcome as RunOutcome, Remedy, RunEvent, TrainError,
-    best_weights, check_data, latest_checkpoint,
+    best_weights, check_held_out, latest_checkpoint,
 };
 use serde::Serialize;
 
@@ -163,6 +163,8 @@ enum TableChange {
 /// What `--freeze` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Frozen {
+    /// No weights: of --init, whose recipe may freeze some
+    Nothing,
     /// All weights but the puzzle table
     AllButPuzzles,
     /// The slow level
@@ -327,10 +329,14 @@ fn is_unplanned(config: &TrainConfig) -> bool {
 }
 
 /// Refuses a configuration that makes no run, and devices that can't do their share of the training.
-fn check_config(devices: &[Device], config: &TrainConfig) -> Result<()> {
+/// `set` is how another compute type is asked for.
+fn check_config(devices: &[Device], config: &TrainConfig, set: &str) -> Result<()> {
     config.validate()?;
     for device in devices {
-        device::check_training(device, config, devices.len())?;
+        device::check_training(device, config, devices.len()).map_err(|error| match error {
+            error @ DeviceError::Compute { .. } => anyhow!(error).context(set.to_owned()),
+            error => error.into(),
+        })?;
     }
     Ok(())
 }
@@ -386,6 +392,7 @@ fn start(
     }
     if let Some(freeze) = args.freeze {
         config.freeze = match freeze {
+            Frozen::Nothing => Freeze::Nothing,
             Frozen::AllButPuzzles => Freeze::AllButPuzzles,
             Frozen::HLevel => Freeze::HLevel,
             Frozen::LLevel => Freeze::LLevel,
@@ -413,16 +420,15 @@ fn start(
             console.note("computing in f32, the device's best type (--set model.compute=bf16 asks for bf16 all the same)");
         }
     }
-    check_config(devices, &config)?;
-    for (key, is_set) in [
-        ("eval_hold_out", config.eval_hold_out.is_some()),
-        ("eval_patience", config.eval_patience.is_some()),
-    ] {
-        if is_set && config.eval_every.is_none() {
-            bail!("{key}: expected --eval-every too, for without it nothing is evaluated");
-        }
-    }
-    let (set, held_out) = part(&config, set, data)?;
+    check_config(devices, &config, "--set model.compute=TYPE")?;
+    check_evaluations(&config, "--eval-every N")?;
+    let without = match preset {
+        None => "; without evaluations, which --init has from the other run: --set eval_every=null",
+        Some(_) => "",
+    };
+    let (set, held_out) = part(&config, set, data, || {
+        format!("--set eval_hold_out=0.1 holds a share of the training data out{without}")
+    })?;
     let has_steps = args.steps.is_some() || args.sets("steps");
     if preset.is_none() && is_unplanned(&config) && !args.has_length() {
         bail!(
@@ -467,11 +473,26 @@ fn start(
     Ok(run)
 }
 
-/// The puzzles to train on and those to evaluate on, where the configuration asks for any.
+/// Refuses what only evaluations give a meaning to where there are none; `option` asks for them.
+fn check_evaluations(config: &TrainConfig, option: &str) -> Result<()> {
+    for (key, is_set) in [
+        ("eval_hold_out", config.eval_hold_out.is_some()),
+        ("eval_patience", config.eval_patience.is_some()),
+    ] {
+        if is_set && config.eval_every.is_none() {
+            bail!("{key}: expected {option} too, for without it nothing is evaluated");
+        }
+    }
+    Ok(())
+}
+
+/// The puzzles to train on and those to evaluate on, where the configuration asks for any. `remedy` says what to do where the data
+/// have none for it.
 fn part(
     config: &TrainConfig,
     set: PuzzleSet,
     data: &Path,
+    remedy: impl Fn() -> String,
 ) -> Result<(PuzzleSet, Option<PuzzleSet>)> {
     match (config.eval_hold_out, config.eval_every) {
         // The same puzzles for every seed of the run, so that runs can be compared.
@@ -490,17 +511,16 @@ fn part(
                      `test`, and --eval-every alone"
                 );
             }
+            check_held_out(config, &held_out)?;
             Ok((set, Some(held_out)))
         }
         (None, None) => Ok((set, None)),
         (None, Some(_)) => {
             let test = PuzzleSet::load(data, "test").with_context(|| {
-                format!(
-                    "eval_every: {} has no split `test`; --set eval_hold_out=0.1 holds a share of the training data out",
-                    data.display()
-                )
+                let data = data.display();
+                format!("eval_every: {data} has no split `test`; {}", remedy())
             })?;
-            check_data(&config.model, &test)?;
+            check_held_out(config, &test)?;
             Ok((set, Some(test)))
         }
     }
@@ -552,7 +572,8 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
     let file = RunFile::read(dir)?;
     let mut config = file.config.clone();
     args.change(&mut config)?;
-    check_config(devices, &config)?;
+    let set = "--set model.compute=TYPE --allow-change model.compute";
+    check_config(devices, &config, set)?;
     let load = |data| PuzzleSet::load(data, "train");
     let (data, set) = match &args.data {
         Some(data) => (data, load(data)?),
@@ -571,7 +592,11 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
             (&file.data, load(&file.data).with_context(missing)?)
         }
     };
-    let (set, held_out) = part(&config, set, data)?;
+    check_evaluations(&config, "`eval_every`")?;
+    let (set, held_out) = part(&config, set, data, || {
+        "--data says where the data of the run are now; without evaluations: --set eval_every=null --allow-change eval_every"
+            .to_owned()
+    })?;
     let mut epochs = args.epochs;
     if file.data.as_os_str().is_empty() && is_unplanned(&config) && !args.has_length() {
         epochs = file
@@ -643,6 +668,19 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
         console.note(
             "from a compact checkpoint: the slots start anew, moments and averages were rounded",
         );
+    }
+    if config.freeze != Freeze::Nothing {
+        let frozen = serde_json::to_string(&config.freeze)?;
+        console.note(format_args!(
+            "some weights are not trained: freeze = {} (--freeze nothing of a new run trains all)",
+            frozen.trim_matches('"')
+        ));
+    }
+    let rate = run.trainer().state().progress.rate();
+    if rate < 1.0 {
+        console.note(format_args!(
+            "learning rates are {rate} of what the configuration says, lowered after faults"
+        ));
     }
     let mut watchers = watch.open(&run, console)?;
     let (mut said, mut unwritten) = (Ok(()), false);
@@ -719,6 +757,7 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     let step = run.trainer().state().step;
     let checkpoint = latest_checkpoint(run.dir())?;
     let dir = run.dir().display();
+    let again = resume_line(run.dir());
     let seconds = start.elapsed().as_secs_f64();
     let line = Trained {
         run: run.dir(),
@@ -733,16 +772,26 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
     };
     if let Some(error) = failure {
         console.error(&error.into());
+        console.note(format_args!(
+            "the last checkpoint is whole; go on otherwise, for instance with: {again} --set optimizer.lr={:.1e} --allow-change optimizer.lr",
+            config.optimizer.lr / 10.0
+        ));
         console.event(&line)?;
         return Ok(Outcome::Negative);
     }
     said?;
     let text = match finished {
-        _ if stopped_early => format!(
-            "{dir}: no better for {} evaluations, stopped after step {step} of {}, {seconds:.1} s",
-            config.eval_patience.unwrap_or_default(),
-            config.steps
-        ),
+        _ if stopped_early => {
+            let patience = config.eval_patience.unwrap_or_default();
+            let more = match step == first {
+                true => "; to go on: --set eval_patience=null --allow-change eval_patience",
+                false => "",
+            };
+            format!(
+                "{dir}: no better for {patience} evaluations, stopped after step {step} of {}, {seconds:.1} s{more}",
+                config.steps
+            )
+        }
         true if step == first => format!("{dir}: {step} steps; --steps asks for more"),
         true => format!(
             "{dir}: {step} steps, {:.1} s for the last {}",
@@ -779,8 +828,18 @@ fn train(mut run: Run, watch: &Watch, console: &Console) -> Result<Outcome> {
             true => "the last checkpoint is whole",
             false => "a checkpoint is written",
         };
-        console.note(format_args!("{kept}; go on with: hrm train --resume {dir}"));
+        console.note(format_args!("{kept}; go on with: {again}"));
         Ok(Outcome::Negative)
+    }
+}
+
+/// What a shell takes to go on with a run.
+pub(super) fn resume_line(run: &Path) -> String {
+    let dir = run.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-+,=@%".contains(c);
+    match dir.chars().all(is_plain) {
+        true => format!("hrm train --resume {dir}"),
+        false => format!("hrm train --resume '{}'", dir.replace('\'', "'\\''")),
     }
 }
 

@@ -137,13 +137,17 @@ impl Best {
 }
 
 impl Progress {
-    /// Factor of the learning rates.
-    pub(crate) fn rate(&self, guard: &GuardConfig) -> f64 {
-        let lowered = |fault: &&Fault| fault.remedy == Some(Remedy::LowerRate);
-        let times = self.faults.iter().filter(lowered).count();
-        guard
-            .rate_factor
-            .powi(i32::try_from(times).unwrap_or(i32::MAX))
+    /// Factor of the learning rates: that of the last fault.
+    pub fn rate(&self) -> f64 {
+        self.faults.last().map_or(1.0, |fault| fault.rate.into())
+    }
+
+    /// That from the next fault on. What was lowered stays so, whatever the factor was then.
+    pub(crate) fn rate_after(&self, guard: &GuardConfig) -> f64 {
+        match guard.remedy {
+            Remedy::LowerRate => guard.rate_factor * self.rate(),
+            Remedy::SkipBatch => self.rate(),
+        }
     }
 
     /// Where the sampler is to go on that has drawn so many batches.
@@ -365,23 +369,26 @@ mod tests {
 
     #[test]
     fn rates_are_lowered_by_that_remedy_only() {
-        let guard = GuardConfig::default();
-        let fault = |remedy| Fault {
-            found: 1,
-            reason: String::new(),
-            remedy: Some(remedy),
-            rate: 1.0,
+        let mut progress = Progress::default();
+        assert_eq!(progress.rate(), 1.0);
+        let mut after = |remedy, rate_factor| {
+            let guard = GuardConfig {
+                remedy,
+                rate_factor,
+                ..GuardConfig::default()
+            };
+            progress.faults.push(Fault {
+                found: 1,
+                reason: String::new(),
+                remedy: Some(remedy),
+                rate: progress.rate_after(&guard) as f32,
+            });
+            progress.rate()
         };
-        let progress = Progress {
-            faults: vec![
-                fault(Remedy::LowerRate),
-                fault(Remedy::SkipBatch),
-                fault(Remedy::LowerRate),
-            ],
-            ..Progress::default()
-        };
-        assert_eq!(progress.rate(&guard), 0.25);
-        assert_eq!(Progress::default().rate(&guard), 1.0);
+        assert_eq!(after(Remedy::LowerRate, 0.5), 0.5);
+        assert_eq!(after(Remedy::SkipBatch, 0.5), 0.5);
+        // Another factor is that of the next fault: what was lowered is not raised by it.
+        assert_eq!(after(Remedy::LowerRate, 0.75), 0.375);
     }
 
     #[test]

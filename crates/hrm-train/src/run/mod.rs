@@ -19,6 +19,7 @@ use hrm_core::Hrm;
 use hrm_data::{PuzzleSet, Task};
 
 use crate::checkpoint::{Checkpoint, Snapshot, write_whole};
+use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::evaluate::{EvalConfig, Evaluation, evaluate_while};
 use crate::trainer::{StepReport, TrainState, Trainer, check_data};
@@ -127,6 +128,30 @@ fn check_config(file: &RunFile, trainer: &Trainer) -> Result<(), TrainError> {
             field: "config",
             expected: "that of the trainer",
             found: file::list(&found),
+        }),
+    }
+}
+
+/// The evaluation whose weights lie in the folder, where these can be read, were trained by another configuration and have made
+/// more than so many steps.
+fn best_after(dir: &Path, step: u64, config: &TrainConfig) -> Option<Best> {
+    let checkpoint = Checkpoint::read(best_weights(dir)).ok()?;
+    let info = checkpoint.info();
+    let best = info.progress.best.filter(|best| best.step > step);
+    best.filter(|_| info.config != *config)
+}
+
+/// Refuses puzzles to evaluate on that don't fit the model, or of which those that are evaluated on have no answer.
+///
+/// # Errors
+/// As [`check_data`]; [`TrainError::NoAnswers`].
+pub fn check_held_out(config: &TrainConfig, set: &PuzzleSet) -> Result<(), TrainError> {
+    check_data(&config.model, set)?;
+    let asked = set.limited(config.eval_puzzles);
+    match (0..asked.num_examples()).any(|index| asked.example(index).is_labelled()) {
+        true => Ok(()),
+        false => Err(TrainError::NoAnswers {
+            puzzles: asked.num_examples(),
         }),
     }
 }
@@ -288,8 +313,16 @@ impl Run {
         let info = checkpoint.info();
         let eval_puzzles = info.config.eval_puzzles;
         let changed = record.go_on(info.step, &info.config, changes)?;
+        // By these changes, or by those of one that went on from the same checkpoint and was killed.
+        let (step, is_other) = (info.step, info.config != record.config);
         let checkpoint = checkpoint.with_config(record.config.clone());
-        let trainer = Trainer::resume(checkpoint, set, device)?;
+        let mut trainer = Trainer::resume(checkpoint, set, device)?;
+        // A run that was killed may have written better weights after its last checkpoint. Unchanged it comes to them again.
+        if is_other && let Some(best) = best_after(dir, step, &record.config) {
+            let progress = trainer.progress_mut();
+            progress.best = Some(best);
+            progress.since_best = 0;
+        }
         let mut run = Self::open(dir, trainer, lock);
         run.record = changed.then_some(record);
         run.eval_puzzles = eval_puzzles;
@@ -324,13 +357,7 @@ impl Run {
     /// # Errors
     /// If they don't fit the model, none has an answer, or they are not those that the run has evaluated on so far.
     pub fn hold_out(&mut self, set: Arc<PuzzleSet>) -> Result<(), TrainError> {
-        check_data(&self.trainer.config().model, &set)?;
-        let asked = set.limited(self.trainer.config().eval_puzzles);
-        if !(0..asked.num_examples()).any(|index| asked.example(index).is_labelled()) {
-            return Err(TrainError::NoAnswers {
-                puzzles: asked.num_examples(),
-            });
-        }
+        check_held_out(self.trainer.config(), &set)?;
         let found = set.fingerprint();
         match &self.trainer.state().progress.held_out {
             Some(expected) if *expected != found => Err(TrainError::DataChanged {
@@ -475,8 +502,9 @@ impl Run {
     }
 
     fn has_lost_patience(&self) -> bool {
+        let config = self.trainer.config();
         let since = self.trainer.state().progress.since_best;
-        let patience = self.trainer.config().eval_patience;
+        let patience = config.eval_every.and(config.eval_patience);
         patience.is_some_and(|patience| since >= patience)
     }
 
@@ -597,7 +625,9 @@ impl Run {
         go_on: impl FnMut(usize, usize) -> bool,
     ) -> Result<Option<Evaluation>, TrainError> {
         let set = self.held_out.as_ref().ok_or(TrainError::NoHeldOut)?;
-        let eval = EvalConfig::of(self.trainer.config());
+        // On the first device, which computes a share of the batch in training.
+        let mut eval = EvalConfig::of(self.trainer.config());
+        eval.batch_size = (eval.batch_size / self.trainer.num_devices()).max(1);
         evaluate_while(&self.trainer.eval_model(), set, &eval, go_on)
     }
 
@@ -639,10 +669,11 @@ impl Run {
             found,
             reason,
             remedy: Some(config.guard.remedy),
-            rate: before.rate(&config.guard) as f32,
+            rate: before.rate_after(&config.guard) as f32,
         };
         if before.faults.len() >= config.guard.retries as usize {
             fault.remedy = None;
+            fault.rate = before.rate() as f32;
             let reason = fault.reason.clone();
             self.journal()?.write(&MetricsLine::Fault {
                 step: found,
@@ -678,10 +709,6 @@ impl Run {
         }
         let remembered = progress.clone();
         progress.faults.push(fault.clone());
-        fault.rate = progress.rate(&config.guard) as f32;
-        if let Some(last) = progress.faults.last_mut() {
-            last.rate = fault.rate;
-        }
         remove_after(&self.dir, step)?;
         self.saved = Some(step);
         // Closed before it is written anew: there are systems that replace no open file.

@@ -639,6 +639,140 @@ fn a_run_evaluates_keeps_its_best_weights_and_stops_early() {
     assert_eq!(again.train(|_| true).unwrap(), Outcome::Finished);
 }
 
+/// One setting that is another from then on.
+fn change(key: &str, value: &str) -> Changes {
+    Changes {
+        settings: vec![(key.into(), value.into())],
+        allowed: vec![key.into()],
+        ..Changes::default()
+    }
+}
+
+#[test]
+fn patience_is_that_of_a_run_that_evaluates() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = run_file();
+    file.config.eval_every = Some(2);
+    file.config.eval_patience = Some(1);
+    file.config.steps = 200;
+    file.config.optimizer.lr = 1e-9;
+    file.config.puzzle_optimizer.lr = 1e-9;
+    let mut run = start(dir.path(), &file, None);
+    run.hold_out(puzzles(2)).unwrap();
+    assert_eq!(run.train(|_| true).unwrap(), Outcome::StoppedEarly);
+    let stopped = run.trainer().state().step;
+    drop(run);
+    let unwatched = Changes {
+        steps: Some(stopped + 3),
+        ..change("eval_every", "null")
+    };
+    let mut run = Run::resume_with(dir.path(), puzzles(1), &unwatched, &Device::flex()).unwrap();
+    assert_eq!(run.train(|_| true).unwrap(), Outcome::Finished);
+    assert_eq!(run.trainer().state().step, stopped + 3);
+    assert_eq!(run.trainer().config().eval_patience, Some(1));
+}
+
+#[test]
+fn the_best_of_a_killed_run_is_kept_where_it_goes_on_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (killed, lost) = (dir.path().join("killed"), dir.path().join("lost"));
+    let mut file = run_file();
+    file.config.eval_every = Some(2);
+    file.config.checkpoint_every = 12;
+    // So slow that none is better than the first evaluation.
+    file.config.optimizer.lr = 1e-9;
+    file.config.puzzle_optimizer.lr = 1e-9;
+    let mut run = start(&killed, &file, None);
+    run.hold_out(puzzles(2)).unwrap();
+    run.train(|report| report.step < 7).unwrap();
+    drop(run);
+    let resume = |dir: &Path, changes: &Changes| {
+        Run::resume_with(dir, puzzles(1), changes, &Device::flex()).unwrap()
+    };
+    let evaluations = |dir: &Path| -> Vec<(u64, bool)> {
+        let lines = read_metrics(dir).unwrap().into_iter();
+        lines
+            .filter_map(|line| match line {
+                MetricsLine::Evaluation { step, best, .. } => Some((step, best)),
+                _ => None,
+            })
+            .collect()
+    };
+    let best = |run: &Run| {
+        let progress = &run.trainer().state().progress;
+        (progress.best, progress.since_best)
+    };
+    let (same, faster) = (Changes::default(), change("optimizer.lr", "0.001"));
+    // The checkpoint of step 7 knows of all evaluations: what is changed from then on costs no patience, and gives none.
+    let known = best(&resume(&killed, &same));
+    let at = known.0.unwrap().step;
+    assert!(at < 6 && known.1 > 0, "{known:?}");
+    assert_eq!(best(&resume(&killed, &faster)), known);
+
+    // A process that dies writes none: the last is the one of the start.
+    fs::remove_file(checkpoint_path(&killed, 7)).unwrap();
+    copy(&killed, &lost);
+    let moved = Changes {
+        data: Some("elsewhere".into()),
+        ..Changes::default()
+    };
+    for comes_to_it_again in [&same, &moved] {
+        assert_eq!(best(&resume(&killed, comes_to_it_again)), (None, 0));
+    }
+    let mut run = resume(&killed, &faster);
+    assert_eq!(best(&run), (known.0, 0));
+    run.hold_out(puzzles(2)).unwrap();
+    run.begin().unwrap();
+    assert_eq!(evaluations(&killed), [(at, true)]);
+    drop(run);
+    // Killed again, before a checkpoint knows of the change.
+    let mut run = resume(&killed, &same);
+    assert_eq!(best(&run), (known.0, 0));
+    run.hold_out(puzzles(2)).unwrap();
+    assert_eq!(run.train(|_| true).unwrap(), Outcome::Finished);
+    let (last, _) = best(&run);
+    let weights = Checkpoint::read(best_weights(&killed)).unwrap();
+    assert_eq!(weights.info().progress.best, last);
+    assert!(evaluations(&killed).contains(&(last.unwrap().step, true)));
+
+    // Unchanged, it has all but the steps to the last checkpoint to make anew.
+    let mut run = resume(&lost, &same);
+    run.begin().unwrap();
+    assert!(evaluations(&lost).is_empty());
+    drop(run);
+    // Weights that are gone are the best of nothing.
+    fs::remove_file(best_weights(&lost)).unwrap();
+    assert_eq!(best(&resume(&lost, &faster)), (None, 0));
+}
+
+#[test]
+fn a_rate_that_was_lowered_stays_so_under_another_factor() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = run_file();
+    let mut run = start(dir.path(), &file, None);
+    run.train(|report| report.step < 4).unwrap();
+    assert!(run.go_back("spoilt".to_owned(), &mut |_| true).unwrap());
+    run.train(|report| report.step < 7).unwrap();
+    drop(run);
+    let milder = change("guard.rate_factor", "0.75");
+    let mut run = Run::resume_with(dir.path(), puzzles(1), &milder, &Device::flex()).unwrap();
+    let mut rates = Vec::new();
+    run.train(|report| {
+        rates.push(report.lr);
+        report.step < 9
+    })
+    .unwrap();
+    let plan = |step| file.config.optimizer.lr * file.config.schedule.factor(step, 12);
+    assert_eq!(rates, [0.5 * plan(8), 0.5 * plan(9)]);
+    assert!(run.go_back("spoilt".to_owned(), &mut |_| true).unwrap());
+    assert_eq!(run.trainer().state().progress.rate(), 0.375);
+    let told: Vec<f32> = faults(dir.path())
+        .iter()
+        .map(|(_, fault)| fault.rate)
+        .collect();
+    assert_eq!(told, [0.5, 0.375]);
+}
+
 #[test]
 fn a_run_on_several_devices_goes_back_on_all() {
     let train = |accumulate: usize, devices: usize| {
