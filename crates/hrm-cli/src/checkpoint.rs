@@ -8,6 +8,8 @@ use hrm::device;
 use hrm::prelude::*;
 use hrm::train::CheckpointInfo;
 
+use crate::console::Console;
+
 /// Which weights of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Weights {
@@ -47,6 +49,36 @@ impl Loaded {
             }
         }
         Ok(())
+    }
+
+    /// Says where puzzle ids may mean other puzzles to the model than to the data, of which it knows nothing.
+    pub(crate) fn warn_of_ids(&self, set: &PuzzleSet, data: &Path, console: &Console) {
+        let (rows, ids) = (
+            self.model.config().num_puzzle_ids,
+            set.info().num_puzzle_ids,
+        );
+        if rows <= 1 {
+            return;
+        }
+        let path = data.display();
+        if self.info.data.is_empty() {
+            let why = match rows == ids {
+                true => format!("an import doesn't say whether {path} is that"),
+                false => {
+                    format!("{path} is not: it has {ids} ids, and the puzzle table {rows} rows")
+                }
+            };
+            console.note(format_args!(
+                "warning: puzzle ids mean something to the model only in the folder that it was trained on; {why}"
+            ));
+            return;
+        }
+        let train = PuzzleSet::load(data, "train");
+        if train.is_ok_and(|train| has_other_ids(&self.info, &train)) {
+            console.note(format_args!(
+                "warning: {path} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing"
+            ));
+        }
     }
 }
 

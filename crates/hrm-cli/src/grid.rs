@@ -55,8 +55,8 @@ impl Drawing {
         match self.task {
             Task::Sudoku(size) => sudoku_text(size, inputs, answer, previous),
             Task::Maze { width, .. } => maze_text(width, inputs, answer, previous),
-            Task::Arc => arc_text(answer),
-            Task::Other => self.line(answer),
+            Task::Arc => arc_text(answer, previous),
+            Task::Other => numbers_text(answer, previous),
         }
     }
 }
@@ -71,6 +71,11 @@ fn style_of(given: Option<u8>, token: u8, before: Option<u8>) -> (Style, bool) {
         None => FOUND,
     };
     (style, changed)
+}
+
+/// What stands behind a cell that has just changed, so that it is seen without colours too.
+fn mark(changed: bool) -> char {
+    if changed { '*' } else { ' ' }
 }
 
 fn paint(text: &mut String, style: Style, what: impl std::fmt::Display) {
@@ -117,7 +122,7 @@ fn sudoku_text(size: SudokuSize, inputs: &[u8], answer: &[u8], previous: Option<
             };
             paint(&mut text, style, symbol(token.wrapping_sub(1)));
             if previous.is_some() {
-                paint(&mut text, style, if changed { '*' } else { ' ' });
+                paint(&mut text, style, mark(changed));
             }
         }
     }
@@ -138,11 +143,14 @@ fn maze_text(width: usize, inputs: &[u8], answer: &[u8], previous: Option<&[u8]>
             _ => style,
         };
         paint(&mut text, style, maze_data::character(token));
+        if previous.is_some() {
+            paint(&mut text, style, mark(changed));
+        }
     }
     text
 }
 
-fn arc_text(tokens: &[u8]) -> String {
+fn arc_text(tokens: &[u8], previous: Option<&[u8]>) -> String {
     let Some(grid) = arc_data::crop(tokens) else {
         return "(no grid)".to_owned();
     };
@@ -151,16 +159,31 @@ fn arc_text(tokens: &[u8]) -> String {
         if index > 0 {
             text.push('\n');
         }
-        for &colour in row {
+        for (column, &colour) in row.iter().enumerate() {
             let background = ARC_COLOURS
                 .get(usize::from(colour))
                 .copied()
                 .unwrap_or_default();
             let style = Style::new().bg_color(Some(Color::Ansi256(background.into())));
-            paint(&mut text, style, format_args!("{colour} "));
+            let cell = index * arc_data::MAX_SIDE + column;
+            let before = previous.and_then(|previous| previous.get(cell));
+            let changed = before.is_some_and(|&before| before != colour + arc_data::COLOUR);
+            paint(&mut text, style, format_args!("{colour}{}", mark(changed)));
         }
     }
     text
+}
+
+fn numbers_text(tokens: &[u8], previous: Option<&[u8]>) -> String {
+    let number = |(cell, token): (usize, &u8)| {
+        let before = previous.and_then(|previous| previous.get(cell));
+        match before {
+            Some(before) if before != token => format!("{token}*"),
+            _ => token.to_string(),
+        }
+    };
+    let numbers: Vec<String> = tokens.iter().enumerate().map(number).collect();
+    numbers.join(" ")
 }
 
 #[cfg(test)]
@@ -211,5 +234,34 @@ mod tests {
             plain(&drawing.answer(maze.cells(), &label, None)),
             "S #\no #\nooG"
         );
+        assert_eq!(
+            plain(&drawing.answer(maze.cells(), &label, Some(maze.cells()))),
+            "S   # \no*  # \no*o*G "
+        );
+    }
+
+    #[test]
+    fn what_has_changed_of_a_grid_of_arc_and_of_numbers_is_marked() {
+        let canvas = |rows: &[&[u8]]| {
+            let mut tokens = vec![arc_data::PAD; arc_data::CELLS];
+            let grid = arc_data::Grid::from_rows(rows).unwrap();
+            arc_data::draw(&grid, (0, 0), arc_data::PAD, &mut tokens);
+            tokens
+        };
+        let drawing = Drawing::new(Task::Arc, arc_data::CELLS);
+        let before = canvas(&[&[1, 2], &[3, 4]]);
+        let after = canvas(&[&[1, 5, 6], &[3, 4, 0]]);
+        assert_eq!(
+            plain(&drawing.answer(&before, &after, Some(&before))),
+            "1 5*6*\n3 4 0*"
+        );
+        assert_eq!(plain(&drawing.question(&before)), "1 2 \n3 4 ");
+
+        let drawing = Drawing::new(Task::Other, 3);
+        assert_eq!(
+            drawing.answer(&[1, 2, 3], &[1, 9, 3], Some(&[1, 2, 3])),
+            "1 9* 3"
+        );
+        assert_eq!(drawing.question(&[1, 2, 3]), "1 2 3");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use hrm::draw::Thinking;
 use hrm::prelude::*;
+use serde::Serialize;
 
 use crate::files::{check_picture, write_file};
 
@@ -20,13 +21,29 @@ pub(crate) struct Pictures {
     count: usize,
 }
 
+/// The files of a puzzle.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Names {
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::console::lossy_if_any"
+    )]
+    png: Option<PathBuf>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::console::lossy_if_any"
+    )]
+    gif: Option<PathBuf>,
+}
+
 impl Pictures {
-    /// Files for `count` puzzles, PNG and GIF; refused before anything is computed where one of them is there.
+    /// Files for those `drawn` of `count` puzzles, PNG and GIF; refused before anything is computed where one of them is there.
     pub(crate) fn new(
         [png, gif]: [Option<&Path>; 2],
         frame: u64,
         force: bool,
         task: Task,
+        drawn: &[usize],
         count: usize,
     ) -> Result<Self> {
         let wanted = [(png, "png"), (gif, "gif")].into_iter();
@@ -34,7 +51,7 @@ impl Pictures {
             if path.file_name().is_none() || path.is_dir() {
                 bail!("{}: expected the name of a file", path.display());
             }
-            for index in 0..count {
+            for &index in drawn {
                 check_picture(&numbered(path, index, count), kind, force)?;
             }
         }
@@ -51,6 +68,18 @@ impl Pictures {
     /// Whether there is anything to draw.
     pub(crate) fn wanted(&self) -> bool {
         self.png.is_some() || self.gif.is_some()
+    }
+
+    /// The files of the puzzle at `index`.
+    pub(crate) fn names(&self, index: usize) -> Names {
+        let name = |path: &Option<PathBuf>| {
+            let path = path.as_deref();
+            path.map(|path| numbered(path, index, self.count))
+        };
+        Names {
+            png: name(&self.png),
+            gif: name(&self.gif),
+        }
     }
 
     /// Draws the thinking about the puzzle at `index`.

@@ -3,10 +3,14 @@
 
 use std::io::{self, BufRead};
 
+use hrm::data::Quotes;
 use hrm::prelude::*;
 
 /// Longest line that is read; a longer one is a problem of that line alone.
 const MAX_LINE: usize = 1 << 20;
+
+/// Empty lines in a row that are kept: no maze has more open rows.
+const MOST_EMPTY: usize = hrm::data::maze::MAX_SIDE;
 
 /// A puzzle and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +73,11 @@ fn from_csv(lines: &[Line], column: usize, task: Task, seq_len: usize) -> Vec<As
         text += line.text.as_deref().unwrap_or(" ");
         text.push('\n');
     }
-    let mut reader = csv_reader(&text);
+    let (mut reader, mut from) = (csv_reader(&text), 0);
     let mut record = csv::StringRecord::new();
     let mut puzzles = Vec::new();
     while let Ok(true) = reader.read_record(&mut record) {
-        let begin = record.position().map_or(0, csv::Position::byte) as usize;
+        let begin = from + record.position().map_or(0, csv::Position::byte) as usize;
         // `csv` counts the empty lines before a record to it.
         let rest = text.get(begin..).unwrap_or_default();
         let begin = begin + rest.len() - rest.trim_start_matches(['\r', '\n']).len();
@@ -83,8 +87,19 @@ fn from_csv(lines: &[Line], column: usize, task: Task, seq_len: usize) -> Vec<As
         let Some(line) = at.and_then(|at| lines.get(at)) else {
             continue;
         };
+        let end = from + reader.position().byte() as usize;
+        let next_line = begins.get(place).copied().unwrap_or(text.len());
+        let has_end = end < text.len() || !ends_in_quotes(&text[begin..]);
+        if !has_end || (end > next_line && record.get(column).is_none()) {
+            // The lines that its quotes have swallowed are puzzles of their own.
+            from = next_line;
+            reader = csv_reader(&text[from..]);
+        }
         let tokens = match (&line.text, record.get(column)) {
             (None, _) => Err(too_long()),
+            _ if !has_end => {
+                Err("expected a quoted field to end, found the end of the file".to_owned())
+            }
             (_, Some(question)) => parse(question, task, seq_len),
             (_, None) => Err(format!(
                 "expected a field `question` in column {}, found none",
@@ -97,6 +112,13 @@ fn from_csv(lines: &[Line], column: usize, task: Task, seq_len: usize) -> Vec<As
         });
     }
     puzzles
+}
+
+/// Whether a record, which ends with the text, has a quoted field that does not end.
+fn ends_in_quotes(record: &str) -> bool {
+    let mut quotes = Quotes::default();
+    record.bytes().for_each(|byte| quotes.feed(byte));
+    quotes.are_open()
 }
 
 fn csv_reader(text: &str) -> csv::Reader<&[u8]> {
@@ -242,12 +264,12 @@ fn fields(line: &str) -> Vec<String> {
     }
 }
 
-/// All lines; what is too long is passed over without being kept.
+/// All lines; what is too long, and what is empty after many empty ones, is passed over without being kept.
 fn lines(mut source: impl BufRead) -> io::Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut bytes: Vec<u8> = Vec::new();
     let mut too_long = false;
-    let mut number = 1;
+    let (mut number, mut empty) = (1, 0);
     loop {
         let buffer = source.fill_buf()?;
         if buffer.is_empty() {
@@ -264,7 +286,14 @@ fn lines(mut source: impl BufRead) -> io::Result<Vec<Line>> {
         let used = part.len() + usize::from(end.is_some());
         source.consume(used);
         if end.is_some() {
-            lines.push(finished(number, &mut bytes, &mut too_long));
+            let line = finished(number, &mut bytes, &mut too_long);
+            empty = match line.text.as_deref() {
+                Some("") => empty + 1,
+                _ => 0,
+            };
+            if empty <= MOST_EMPTY {
+                lines.push(line);
+            }
             number += 1;
         }
     }
@@ -333,6 +362,35 @@ mod tests {
         assert!(matches!(&found[0], (2, Err(why)) if why.contains("1048576 bytes")));
         assert_eq!(found[1].0, 3);
         assert_eq!(found[2], wanted(4));
+    }
+
+    #[test]
+    fn a_quoted_field_without_end_swallows_no_puzzle() {
+        let puzzle = "1.....3........2";
+        let wanted = |line| (line, Ok(puzzle.to_owned()));
+        let bad = |found: &(u64, Result<String, String>), line, why: &str| {
+            found.0 == line && found.1.as_ref().is_err_and(|found| found.contains(why))
+        };
+        let open = |found, line| bad(found, line, "a quoted field to end");
+        // Behind the question, before it, in the last line, twice.
+        let behind = format!("question,answer\n{puzzle},x\n{puzzle},\"x\n{puzzle},x\n12,x\n");
+        let found = all(&behind, FOUR, 16);
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert_eq!((&found[0], &found[2]), (&wanted(2), &wanted(4)));
+        assert!(open(&found[1], 3), "{found:?}");
+        assert!(
+            matches!(&found[3], (5, Err(why)) if why.contains("found 2")),
+            "{found:?}"
+        );
+        let before = format!("source,question\n\"x,{puzzle}\n\nx,{puzzle}\nx,\"{puzzle}");
+        let found = all(&before, FOUR, 16);
+        assert_eq!(found.len(), 3, "{found:?}");
+        // The last quote ends the first.
+        assert!(
+            bad(&found[0], 2, "found none") && open(&found[2], 5),
+            "{found:?}"
+        );
+        assert_eq!(found[1], wanted(4));
     }
 
     #[test]

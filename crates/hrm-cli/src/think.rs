@@ -11,7 +11,7 @@ use hrm::prelude::*;
 use crate::checkpoint::{Loaded, Weights, load};
 
 /// How long to think and how often to try.
-#[derive(Debug, Arguments)]
+#[derive(Clone, Debug, Arguments)]
 #[command(next_help_heading = "Thinking")]
 pub(crate) struct Think {
     /// Most segments on a puzzle; may exceed the training's, which is the default.
@@ -28,7 +28,7 @@ pub(crate) struct Think {
     /// Noise on the initial states of all attempts but the first; their own standard deviation is 1.
     #[arg(long, default_value_t = Attempts::default().noise, value_name = "X")]
     pub(crate) noise: f32,
-    /// Attempts at the puzzle under different symmetries.
+    /// Attempts at the puzzle under different symmetries; of an ARC task to solve, puzzles that its augmentations made of it.
     #[arg(long, default_value_t = 1, value_name = "K")]
     pub(crate) views: u32,
     /// A further checkpoint that makes all attempts as well; may be given several times.
@@ -37,8 +37,8 @@ pub(crate) struct Think {
     /// Whose answer is taken of several attempts.
     #[arg(long, value_enum, default_value_t = Choose::QHalt)]
     pub(crate) choose: Choose,
-    /// Withholds answers that are not verified and of which the model is less sure than this, 0 to 1; more than 1 withholds all
-    /// that are not verified.
+    /// Withholds answers of which the model is less sure than this, 0 to 1. Of Sudokus and mazes the rules decide: one that obeys them
+    /// is always given, and one that breaks them is withheld at anything above 0.
     #[arg(long, default_value_t = 0.0, value_name = "X", value_parser = confidence)]
     pub(crate) min_confidence: f32,
     /// Seed of noise and symmetries.
@@ -141,6 +141,11 @@ impl Think {
             ("--halt verified", config.halt == HaltRule::Verified),
             ("--choose verified", self.choose == Choose::Verified),
         ];
+        if self.views > 1 && !is_verifiable(loaded.task) {
+            bail!(
+                "--views: expected Sudokus or mazes, whose symmetries are known, or an ARC task to solve; found another task (the augmentations of an ARC set vote by themselves)"
+            );
+        }
         if let Some((option, _)) = asks
             .iter()
             .find(|(_, asked)| *asked && !is_verifiable(loaded.task))

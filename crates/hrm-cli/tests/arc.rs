@@ -99,6 +99,112 @@ fn augmentations_vote_and_a_submission_is_written() {
     words(dir, &format!("{eval} --submission moved.json")).refused(&["(0, 0)"]);
 }
 
+#[test]
+fn a_task_is_solved_by_the_rows_of_its_puzzles() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    fs::create_dir(dir.join("tasks")).unwrap();
+    // Answers of one colour, which is learnt in a few steps.
+    let tasks = TASKS.map(|(name, json)| {
+        let mut task: Value = serde_json::from_str(json).unwrap();
+        for part in ["train", "test"] {
+            for pair in task[part].as_array_mut().unwrap() {
+                pair["output"] = json!(vec![[0; 6]; 6]);
+            }
+        }
+        (name, task.to_string())
+    });
+    for (name, json) in &tasks {
+        fs::write(dir.join(format!("tasks/{name}.json")), json).unwrap();
+    }
+    words(dir, "data build arc --input tasks --num-aug 2 --out data").ok();
+    let tiny = program::TINY;
+    // So long that the model draws grids.
+    let train = "train --preset trm-small --data data --out run --steps 60 --set optimizer.lr=1e-2";
+    words(
+        dir,
+        &format!("{train} --set schedule.warmup_steps=1 {tiny}"),
+    )
+    .ok();
+    words(
+        dir,
+        "eval --checkpoint run --data data --segments 1 --submission submission.json",
+    )
+    .ok();
+    let text = fs::read_to_string(dir.join("submission.json")).unwrap();
+    let submission: Value = serde_json::from_str(&text).unwrap();
+
+    let solve = "solve --checkpoint run --segments 1 --json";
+    // As many puzzles as there are of a task, and no more.
+    let ran = words(
+        dir,
+        &format!("{solve} --data data --views 99 --file tasks/b.json"),
+    );
+    let found = ran.objects();
+    assert_eq!(found.len(), 2, "{}", ran.stderr);
+    let mut answered = 0;
+    for (at, line) in found.iter().enumerate() {
+        assert_eq!(
+            (&line["task"], &line["test"]),
+            (&json!("b"), &json!(at + 1))
+        );
+        assert_eq!(
+            (&line["attempts"], &line["total_segments"]),
+            (&json!(3), &json!(3))
+        );
+        if !line["answer"].is_null() {
+            assert_eq!(line["answer"], submission["b"][at]["attempt_1"], "{line}");
+            answered += 1;
+        }
+    }
+    assert_eq!(found[0]["question"], json!([[5], [6]]));
+    assert!(answered > 0, "no grid was drawn: {found:?}");
+    let all_answered = answered == found.len();
+    assert_eq!(ran.code, Some(if all_answered { 0 } else { 1 }));
+
+    // The task's own row, found by its name or named; from a folder, from standard input.
+    let by_name = words(dir, &format!("{solve} --data data --file tasks/a.json")).objects();
+    assert_eq!((by_name.len(), &by_name[0]["attempts"]), (1, &json!(1)));
+    let by_id = words(dir, &format!("{solve} --puzzle-id 1 --file tasks/a.json")).objects();
+    assert_eq!(by_name, by_id);
+    let folder = words(dir, &format!("{solve} --data data --trace --file tasks"));
+    assert_eq!(folder.objects().len(), 3);
+    assert_eq!(folder.objects()[0]["trace"][0], by_name[0]["answer"]);
+    let told = words(
+        dir,
+        "solve --checkpoint run --segments 1 --data data --trace --file tasks/a.json",
+    );
+    assert!(told.stdout.contains("segment 1: "), "{}", told.stdout);
+    assert!(told.stdout.contains("task a, test 1: "), "{}", told.stdout);
+
+    let solve = "solve --checkpoint run --data data --file";
+    fs::write(dir.join("tasks/new.json"), &tasks[0].1).unwrap();
+    let ran = words(dir, &format!("{solve} tasks --json"));
+    assert_eq!((ran.code, ran.objects().len()), (Some(2), 4));
+    assert!(
+        ran.stderr
+            .contains("task new: expected a task that the model"),
+        "{}",
+        ran.stderr
+    );
+    words(dir, "solve --checkpoint run --file tasks/a.json")
+        .refused(&["--data DIR", "--puzzle-id ID"]);
+    words(
+        dir,
+        "solve --checkpoint run --views 2 --puzzle-id 1 --file tasks/a.json",
+    )
+    .refused(&["--views", "--puzzle-id"]);
+    words(dir, "solve --checkpoint run --data data 0").refused(&["--data data", "JSON"]);
+    words(dir, "eval --checkpoint run --data data --views 2")
+        .refused(&["--views", "augmentations"]);
+    fs::write(
+        dir.join("bad.json"),
+        r#"{"train": [], "test": [{"input": [[11]]}]}"#,
+    )
+    .unwrap();
+    words(dir, &format!("{solve} bad.json")).refused(&["bad.json", "11"]);
+}
+
 /// Kaggle's tests have no solutions.
 #[test]
 fn what_can_not_be_judged_is_not_reported_as_wrong() {
@@ -280,7 +386,71 @@ fn several_inputs_make_one_set_for_either_program() {
 
     build("--solutions more.json --out no").refused(&["--solutions more.json", "found more"]);
     write("concept/a.json", &task(4));
-    build("--out no").refused(&["task a occurs twice"]);
+    build("--out no").refused(&["found 1 of training also in concept (a);"]);
+}
+
+#[test]
+fn tasks_that_both_sets_have_under_one_name_are_all_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let write = |path: &str, text: &str| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for path in ["l1/a.json", "l1/b.json", "l1/c.json", "l2/a.json"] {
+        write(path, TASKS[0].1);
+    }
+    write("l2/b.json", TASKS[1].1);
+    let build = "data build arc --input l1 --test l2 --num-aug 0 --out both";
+    words(dir, build).refused(&["each task's name once", "found 2 of l1 also in l2 (a, b);"]);
+    for task in 0..12 {
+        for set in ["l1", "l2"] {
+            write(&format!("{set}/t{task:02}.json"), TASKS[0].1);
+        }
+    }
+    words(dir, build).refused(&["found 14 of l1 also in l2 (a, b, t00, ", "t07 and 4 more);"]);
+    assert!(!dir.join("both").exists());
+}
+
+#[test]
+fn kaggles_files_are_told_for_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let challenges = format!(r#"{{"a": {}, "b": {}}}"#, TASKS[0].1, TASKS[1].1);
+    fs::create_dir(dir.join("kaggle")).unwrap();
+    fs::write(
+        dir.join("kaggle/c.json"),
+        challenges.replace(", \"output\": [[4, 3]]", ""),
+    )
+    .unwrap();
+    let solutions = r#"{"a": [[[4, 3]]], "b": [[[5, 6]], [[7, 8]]]}"#;
+    fs::write(dir.join("solutions.json"), solutions).unwrap();
+    // In a folder of tasks.
+    for line in [
+        "data build arc --input kaggle --out no",
+        "data inspect kaggle",
+    ] {
+        words(dir, line).refused(&["kaggle/c.json: ", "Kaggle's challenges", "--solutions"]);
+    }
+    words(
+        dir,
+        "data build arc --input kaggle/c.json --test kaggle --out no",
+    )
+    .refused(&["Kaggle's challenges", "--test-solutions"]);
+    // Without their solutions.
+    let build = "data build arc --input kaggle/c.json --num-aug 0 --out";
+    let ran = words(dir, &format!("{build} without")).ok();
+    let note = "2 tests of kaggle/c.json have no solution and can't be judged; --solutions gives";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    let ran = words(dir, &format!("{build} with --solutions solutions.json")).ok();
+    assert!(!ran.stderr.contains("no solution"), "{}", ran.stderr);
+    let said = |data: &str| words(dir, &format!("data inspect {data}")).ok().stdout;
+    let without = said("without");
+    assert!(without.contains("  1 of 3 have answers\n"), "{without}");
+    assert!(!said("with").contains("have answers"));
+    fs::write(dir.join("empty.json"), "{}").unwrap();
+    words(dir, "data inspect empty.json").refused(&["empty.json: expected ARC tasks, found none"]);
 }
 
 /// A checkpoint and a set that others made: the set has two puzzles of one id.

@@ -421,7 +421,27 @@ fn a_training_evaluates_and_keeps_its_best_weights() {
         (&last["finished"], &last["stopped_early"]),
         (&true.into(), &true.into())
     );
-    assert!(last["step"].as_u64().unwrap() < 50, "{last}");
+    let stopped = last["step"].as_u64().unwrap();
+    assert!(stopped < 50, "{last}");
+    // Resumed it has no more patience, and says what gives it some.
+    let more = "--set eval_patience=null --allow-change eval_patience";
+    let ran = workshop.run("train --resume early").ok();
+    assert!(
+        ran.stdout.starts_with("early: no better for 1 evaluations")
+            && ran.stdout.contains(&format!("; to go on: {more}")),
+        "{ran:?}"
+    );
+    let steps = stopped + 2;
+    let ran = workshop
+        .run(&format!(
+            "train --resume early --steps {steps} {more} --json"
+        ))
+        .ok();
+    let last = ran.objects().pop().unwrap();
+    assert_eq!(
+        (&last["step"], &last["stopped_early"]),
+        (&steps.into(), &false.into())
+    );
 }
 
 #[test]
@@ -732,6 +752,28 @@ fn test_puzzles_that_equal_training_puzzles_are_left_out() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn puzzles_of_several_solutions_are_told() {
+    let workshop = Workshop::with_data();
+    let answer = "1234341221434321";
+    let puzzles = ["................", "123434122143432."].map(|question| {
+        // One has any solution, the other this one.
+        format!("x,{question},{answer},0\n")
+    });
+    let text = format!("source,question,answer,rating\n{}", puzzles.concat());
+    fs::write(workshop.path("open.csv"), text).unwrap();
+    let build = |input: &str, more: &str| {
+        let line = format!("data build sudoku --input {input} --out of-{input} {more}");
+        workshop.run(&line).ok().stderr
+    };
+    let note = "1 puzzles have several solutions: no model can know which is meant";
+    let said = build("open.csv", "");
+    assert!(said.contains(note), "{said}");
+    assert_eq!(build("open.csv", "--force --quiet"), "");
+    let said = build("puzzles.csv", "");
+    assert!(!said.contains("several solutions"), "{said}");
 }
 
 #[test]

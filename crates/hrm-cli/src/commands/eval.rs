@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::arguments::at_least_one;
-use crate::checkpoint::{Loaded, Weights, has_other_ids};
+use crate::checkpoint::{Loaded, Weights};
 use crate::console::Console;
 use crate::splits::load_split;
 use crate::think::{Think, is_verifiable};
@@ -142,7 +142,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     for loaded in loaded.all() {
         check_data(loaded.model.config(), &set)
             .with_context(|| loaded.path.display().to_string())?;
-        warn_of_ids(loaded, &set, &args.data, console);
+        loaded.warn_of_ids(&set, &args.data, console);
     }
     check_task(&loaded, &set, &args.data)?;
     let set = set.limited(args.limit.unwrap_or(usize::MAX));
@@ -224,34 +224,6 @@ fn check_task(loaded: &Loaded, set: &PuzzleSet, data: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Says where puzzle ids may mean other puzzles to the model than to the data, of which it knows nothing.
-fn warn_of_ids(loaded: &Loaded, set: &PuzzleSet, data: &Path, console: &Console) {
-    let (rows, ids) = (
-        loaded.model.config().num_puzzle_ids,
-        set.info().num_puzzle_ids,
-    );
-    if rows <= 1 {
-        return;
-    }
-    let path = data.display();
-    if loaded.info.data.is_empty() {
-        let why = match rows == ids {
-            true => format!("an import doesn't say whether {path} is that"),
-            false => format!("{path} is not: it has {ids} ids, and the puzzle table {rows} rows"),
-        };
-        console.note(format_args!(
-            "warning: puzzle ids mean something to the model only in the folder that it was trained on; {why}"
-        ));
-        return;
-    }
-    let train = PuzzleSet::load(data, "train");
-    if train.is_ok_and(|train| has_other_ids(&loaded.info, &train)) {
-        console.note(format_args!(
-            "warning: {path} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing"
-        ));
-    }
 }
 
 /// Whether answers can be verified, or may be withheld.

@@ -1,22 +1,25 @@
 //! `hrm solve`.
 
+mod tasks;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
+use hrm::data::arc::{ArcTask, parse_tasks, read_tasks};
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::checkpoint::{Loaded, Weights};
+use crate::checkpoint::Weights;
 use crate::console::Console;
 use crate::grid::Drawing;
 #[cfg(feature = "draw")]
-use crate::pictures::Pictures;
+use crate::pictures::{Names, Pictures};
 use crate::puzzles::{self, Asked};
 use crate::think::Think;
 
@@ -26,6 +29,9 @@ const TOLD: usize = 20;
 /// Guesses after which it is left open whether a Sudoku has a solution.
 const MAX_GUESSES: u64 = 100_000;
 
+/// Largest JSON that is read of ARC tasks; the published files have less than 10 MB.
+const MAX_JSON: u64 = 256 << 20;
+
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
@@ -33,11 +39,13 @@ Example:
   hrm solve --checkpoint run --file puzzles.csv --json --halt verified --segments 64
   head -n 3 puzzles.txt | hrm solve --checkpoint run --trace -
   hrm solve --checkpoint run --gif thinking.gif --png thinking.png '123. 4..1 3.1. .1..'
+  hrm solve --checkpoint arc-run --data arc --views 50 --file 007bbfb7.json
 
 A puzzle is one line of as many characters as it has cells (`.` or 0 blank; mazes of `# SG`), or a grid over several lines; \
-CSV files are told by their column `question`. ARC and other tasks are token numbers.
+CSV files are told by their column `question`. ARC tasks are JSON: of a task, or Kaggle's challenges. Of other tasks the numbers \
+of the tokens are given.
 
-Exit code 1 means that an answer breaks the rules or was withheld, 2 that a puzzle could not be read; the others are solved \
+Exit code 1 means that an answer breaks the rules, has no grid or was withheld, 2 that a puzzle could not be read; the others are solved \
 all the same.")]
 pub(crate) struct Args {
     /// Run folder (its last checkpoint) or checkpoint file.
@@ -76,9 +84,12 @@ pub(crate) struct Args {
     #[cfg(feature = "draw")]
     #[arg(long)]
     force: bool,
-    /// Row of the puzzle table.
-    #[arg(long, default_value_t = 0, value_name = "ID")]
-    puzzle_id: u32,
+    /// Row of the puzzle table; 0 where it is not given.
+    #[arg(long, value_name = "ID")]
+    puzzle_id: Option<u32>,
+    /// The data that the model was trained on, which tell the rows of ARC tasks.
+    #[arg(long, value_name = "DIR", conflicts_with = "puzzle_id")]
+    data: Option<PathBuf>,
     /// Which weights of the checkpoint.
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
@@ -110,34 +121,68 @@ struct Line {
     trace: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trace_q_halt: Vec<f32>,
+    #[cfg(feature = "draw")]
+    #[serde(flatten)]
+    pictures: Names,
+}
+
+/// A puzzle to think about.
+struct Good {
+    /// Among all that were asked for, those that can't be read included.
+    place: usize,
+    line: u64,
+    inputs: Vec<u8>,
+}
+
+/// What is asked for.
+enum Source {
+    Puzzles(Vec<Asked>),
+    Tasks(Vec<ArcTask>),
 }
 
 /// A puzzle that could not be read.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "error")]
 struct Bad<'a> {
-    line: u64,
+    /// None of an ARC task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
     error: &'a str,
 }
 
 pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let device = device::choose(args.device.as_deref())?;
     let loaded = args.think.load(&args.checkpoint, args.weights, &device)?;
-    loaded.check_puzzle_id(args.puzzle_id)?;
+    let puzzle_id = args.puzzle_id.unwrap_or_default();
+    loaded.check_puzzle_id(puzzle_id)?;
     let seq_len = loaded.model.config().seq_len;
     let (source, asked) = read(args, loaded.task, seq_len)?;
+    let asked = match asked {
+        Source::Puzzles(asked) => asked,
+        Source::Tasks(tasks) => return tasks::run(args, &loaded, &tasks, source, console),
+    };
+    if let Some(data) = &args.data {
+        bail!(
+            "--data {}: expected ARC tasks in JSON, whose rows of the puzzle table it tells; other puzzles need none",
+            data.display()
+        );
+    }
     if asked.is_empty() {
         bail!("{source}: expected at least one puzzle, found none");
     }
 
-    let several = asked.len() > 1;
     let mut problems = Problems::new(source, console);
     let mut is_refused = false;
     let mut good = Vec::new();
-    for Asked { line, tokens } in asked {
+    let count = asked.len();
+    for (place, Asked { line, tokens }) in asked.into_iter().enumerate() {
         match tokens {
-            Ok(tokens) => good.push((line, tokens)),
-            Err(error) => problems.tell(line, &error)?,
+            Ok(inputs) => good.push(Good {
+                place,
+                line,
+                inputs,
+            }),
+            Err(error) => problems.tell(Some(line), &error)?,
         }
     }
     problems.tell_rest();
@@ -149,16 +194,17 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         args.frame,
         args.force,
         loaded.task,
-        good.len(),
+        &good.iter().map(|good| good.place).collect::<Vec<_>>(),
+        count,
     )?;
     #[cfg(feature = "draw")]
     let watched = args.trace || pictures.wanted();
     #[cfg(not(feature = "draw"))]
     let watched = args.trace;
     let reasoner = args.think.reasoner(&loaded, HaltRule::QHalt, watched)?;
-    let puzzles = good.iter().map(|(_, inputs)| Puzzle {
-        inputs: inputs.clone(),
-        puzzle_id: args.puzzle_id,
+    let puzzles = good.iter().map(|good| Puzzle {
+        inputs: good.inputs.clone(),
+        puzzle_id,
     });
     let bar = console.bar(good.len() as u64, "puzzles");
     // Answers come as they are finished, and are shown in the order of the puzzles.
@@ -181,29 +227,32 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         waiting.insert(index, answer);
         bar.inc(1);
         while let Some(answer) = waiting.remove(&next) {
-            let Some((line, inputs)) = good.get(next) else {
+            let Some(asked) = good.get(next) else {
                 break;
             };
             match answer {
                 Ok(mut answer) => {
                     #[cfg(feature = "draw")]
-                    pictures.draw(next, inputs, &answer)?;
+                    pictures.draw(asked.place, &asked.inputs, &answer)?;
                     if !args.trace {
                         answer.trace.clear();
                         answer.trace_q_halt.clear();
                     }
                     let verdict = answer.verdict(args.think.min_confidence);
                     is_refused |= answer.verified == Some(false) || !verdict.is_given();
-                    let asked = (*line, inputs.as_slice());
                     if is_read {
-                        let shown = bar.suspend(|| {
-                            show(asked, several, &answer, verdict, &loaded, &drawing, console)
-                        });
+                        let line = Line {
+                            #[cfg(feature = "draw")]
+                            pictures: pictures.names(asked.place),
+                            ..line_of(asked, &answer, verdict, loaded.task)
+                        };
+                        let shown = bar
+                            .suspend(|| show(asked, count > 1, &answer, &line, &drawing, console));
                         is_read = still_read(shown, goes_on)?;
                     }
                 }
                 Err(error) => {
-                    let told = problems.tell(*line, &error.to_string());
+                    let told = problems.tell(Some(asked.line), &error.to_string());
                     is_read = still_read(told, goes_on)? && is_read;
                 }
             }
@@ -212,11 +261,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     }
     bar.finish_and_clear();
     problems.tell_rest();
-    Ok(match is_refused {
-        _ if problems.found > 0 => Outcome::BadInput,
-        true => Outcome::Negative,
-        false => Outcome::Done,
-    })
+    Ok(problems.outcome(is_refused))
 }
 
 /// Whether somebody reads what was written. That nobody does ends the command, unless it `goes_on`.
@@ -247,11 +292,13 @@ impl<'a> Problems<'a> {
     }
 
     /// Programs are told all.
-    fn tell(&mut self, line: u64, error: &str) -> Result<()> {
+    fn tell(&mut self, line: Option<u64>, error: &str) -> Result<()> {
         self.found += 1;
-        match self.found <= TOLD {
-            true => (self.console).problem(format_args!("{}:{line}: {error}", self.source)),
-            false => self.untold += 1,
+        let source = &self.source;
+        match line {
+            _ if self.found > TOLD => self.untold += 1,
+            Some(line) => (self.console).problem(format_args!("{source}:{line}: {error}")),
+            None => (self.console).problem(format_args!("{source}: {error}")),
         }
         Ok(self.console.object(&Bad { line, error })?)
     }
@@ -265,22 +312,36 @@ impl<'a> Problems<'a> {
             self.untold = 0;
         }
     }
+
+    /// How the command ends, of whose answers one may be refused.
+    fn outcome(&self, is_refused: bool) -> Outcome {
+        match is_refused {
+            _ if self.found > 0 => Outcome::BadInput,
+            true => Outcome::Negative,
+            false => Outcome::Done,
+        }
+    }
 }
 
 /// The puzzles asked for, and what to call where they come from.
-fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)> {
+fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Source)> {
     match (&args.file, args.puzzle.as_deref()) {
         (Some(path), _) => {
             let name = path.display().to_string();
-            let asked = File::open(path)
-                .and_then(|file| puzzles::read(BufReader::new(file), task, seq_len))
-                .with_context(|| format!("cannot read {name}"))?;
+            if task == Task::Arc && path.is_dir() {
+                return Ok((name, Source::Tasks(read_tasks(path, None)?)));
+            }
+            let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+            let asked = read_from(BufReader::new(file), path, task, seq_len)?;
             Ok((name, asked))
         }
         (None, Some("-")) if args.rows.is_empty() => {
-            let asked = puzzles::read(io::stdin().lock(), task, seq_len)
-                .context("cannot read standard input")?;
+            let asked = read_from(io::stdin().lock(), Path::new("stdin"), task, seq_len)?;
             Ok(("stdin".to_owned(), asked))
+        }
+        (None, Some(text)) if task == Task::Arc && text.trim_start().starts_with('{') => {
+            let asked = parse_tasks(text.as_bytes(), "puzzle", "puzzle")?;
+            Ok(("puzzle".to_owned(), Source::Tasks(asked)))
         }
         (None, Some(text)) => {
             let tokens = puzzles::parse(&grid(text, &args.rows), task, seq_len);
@@ -295,11 +356,33 @@ fn read(args: &Args, task: Task, seq_len: usize) -> Result<(String, Vec<Asked>)>
                     "expected a puzzle, found the name of a file; to read puzzles from it: --file {text}"
                 );
             }
-            Ok(("puzzle".to_owned(), vec![Asked { line: 1, tokens }]))
+            let asked = vec![Asked { line: 1, tokens }];
+            Ok(("puzzle".to_owned(), Source::Puzzles(asked)))
         }
         // clap requires one of them.
         (None, None) => bail!("expected a puzzle, --file or -"),
     }
+}
+
+/// The puzzles of a file: of an ARC model JSON, which begins with a brace, or lines.
+fn read_from(mut source: impl BufRead, path: &Path, task: Task, seq_len: usize) -> Result<Source> {
+    let failed = || format!("cannot read {}", path.display());
+    let begin = source.fill_buf().with_context(failed)?;
+    let begin = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin);
+    if task != Task::Arc || begin.trim_ascii_start().first() != Some(&b'{') {
+        let asked = puzzles::read(source, task, seq_len).with_context(failed)?;
+        return Ok(Source::Puzzles(asked));
+    }
+    let mut json = Vec::new();
+    (source.take(MAX_JSON + 1).read_to_end(&mut json)).with_context(failed)?;
+    if json.len() as u64 > MAX_JSON {
+        bail!(
+            "{}: expected at most {MAX_JSON} bytes of JSON, found more",
+            path.display()
+        );
+    }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Source::Tasks(parse_tasks(&json, &name, path)?))
 }
 
 /// The grid of these rows.
@@ -312,40 +395,73 @@ fn grid(first: &str, others: &[String]) -> String {
     grid
 }
 
+fn line_of(asked: &Good, answer: &Answer, verdict: Verdict, task: Task) -> Line {
+    let line = |tokens: &Vec<u8>| task.line(tokens);
+    Line {
+        line: asked.line,
+        question: line(&asked.inputs),
+        answer: verdict.is_given().then(|| line(&answer.tokens)),
+        verdict,
+        segments: answer.segments,
+        confidence: answer.confidence,
+        attempts: answer.attempts,
+        votes: answer.votes,
+        total_segments: answer.total_segments,
+        note: (answer.verified == Some(false))
+            .then(|| task.objection(&asked.inputs, &answer.tokens, MAX_GUESSES))
+            .flatten(),
+        trace: answer.trace.iter().map(line).collect(),
+        trace_q_halt: answer.trace_q_halt.clone(),
+        #[cfg(feature = "draw")]
+        pictures: Names::default(),
+    }
+}
+
 fn show(
-    (line, inputs): (u64, &[u8]),
+    asked: &Good,
     several: bool,
     answer: &Answer,
-    verdict: Verdict,
-    loaded: &Loaded,
+    line: &Line,
     drawing: &Drawing,
     console: &Console,
 ) -> Result<()> {
-    let note = (answer.verified == Some(false))
-        .then(|| loaded.task.objection(inputs, &answer.tokens, MAX_GUESSES))
-        .flatten();
     if console.is_json() {
-        return Ok(console.object(&Line {
-            line,
-            question: drawing.line(inputs),
-            answer: verdict.is_given().then(|| drawing.line(&answer.tokens)),
-            verdict,
-            segments: answer.segments,
-            confidence: answer.confidence,
-            attempts: answer.attempts,
-            votes: answer.votes,
-            total_segments: answer.total_segments,
-            note,
-            trace: answer
-                .trace
-                .iter()
-                .map(|tokens| drawing.line(tokens))
-                .collect(),
-            trace_q_halt: answer.trace_q_halt.clone(),
-        })?);
+        return Ok(console.object(line)?);
     }
+    show_trace(&asked.inputs, &answer.trace, drawing, console)?;
+    if answer.trace.is_empty() && line.verdict.is_given() {
+        console.text(drawing.answer(&asked.inputs, &answer.tokens, None))?;
+    }
+    let mut text = match several {
+        true => format!("line {}: ", line.line),
+        false => String::new(),
+    };
+    text += &format!(
+        "{} after {} segments, confidence {:.3}",
+        line.verdict, answer.segments, answer.confidence
+    );
+    if answer.attempts > 1 {
+        text += &format!(
+            ", {} of {} attempts agree, {} segments in all",
+            answer.votes, answer.attempts, answer.total_segments
+        );
+    }
+    if let Some(note) = &line.note {
+        text += &format!(" ({note})");
+    }
+    console.text(format_args!("{text}\n"))?;
+    Ok(())
+}
+
+/// The answer after every segment, with what has changed.
+fn show_trace(
+    inputs: &[u8],
+    trace: &[Vec<u8>],
+    drawing: &Drawing,
+    console: &Console,
+) -> Result<()> {
     let mut before = inputs;
-    for (index, tokens) in answer.trace.iter().enumerate() {
+    for (index, tokens) in trace.iter().enumerate() {
         let changed = tokens
             .iter()
             .zip(before)
@@ -359,26 +475,5 @@ fn show(
         ))?;
         before = tokens;
     }
-    if answer.trace.is_empty() && verdict.is_given() {
-        console.text(drawing.answer(inputs, &answer.tokens, None))?;
-    }
-    let mut text = match several {
-        true => format!("line {line}: "),
-        false => String::new(),
-    };
-    text += &format!(
-        "{verdict} after {} segments, confidence {:.3}",
-        answer.segments, answer.confidence
-    );
-    if answer.attempts > 1 {
-        text += &format!(
-            ", {} of {} attempts agree, {} segments in all",
-            answer.votes, answer.attempts, answer.total_segments
-        );
-    }
-    if let Some(note) = note {
-        text += &format!(" ({note})");
-    }
-    console.text(format_args!("{text}\n"))?;
     Ok(())
 }
