@@ -217,7 +217,7 @@ fn a_trace_holds_the_answer_after_every_segment() {
 fn a_bad_puzzle_is_an_error_of_its_own() {
     let model = model(&configs()[0], 1);
     let reasoner = Reasoner::new(&model, config(3, 2, HaltRule::Fixed)).unwrap();
-    let puzzles = (0..9).map(|number| match number {
+    let puzzles = (0..10).map(|number| match number {
         2 => Puzzle {
             inputs: vec![1; 5],
             puzzle_id: 0,
@@ -229,6 +229,10 @@ fn a_bad_puzzle_is_an_error_of_its_own() {
         6 => Puzzle {
             inputs: vec![1; 6],
             puzzle_id: u32::MAX,
+        },
+        9 => Puzzle {
+            inputs: vec![1; 6],
+            puzzle_id: 4,
         },
         _ => puzzle(number),
     });
@@ -248,6 +252,7 @@ fn a_bad_puzzle_is_an_error_of_its_own() {
             6,
             "puzzle 6: expected a puzzle id below 4, found 4294967295",
         ),
+        (9, "puzzle 9: expected a puzzle id below 4, found 4"),
     ];
     assert_eq!(
         refused,
@@ -439,6 +444,23 @@ impl Symmetry for Losing {
     }
 }
 
+/// Loses a cell of every view of one puzzle.
+struct LosingOf(Puzzle);
+
+impl Symmetry for LosingOf {
+    fn forward(&self, puzzle: &Puzzle, _: Draw) -> Puzzle {
+        let mut view = puzzle.clone();
+        if *puzzle == self.0 {
+            view.inputs.pop();
+        }
+        view
+    }
+
+    fn inverse(&self, _: &Puzzle, _: Draw, answer: &[u8]) -> Vec<u8> {
+        answer.to_vec()
+    }
+}
+
 /// Rejects all, and looks at every cell.
 struct Indexing;
 
@@ -466,6 +488,45 @@ fn an_answer_that_lost_a_cell_is_an_error_and_no_verifier_sees_it() {
             matches!(error, ReasonError::View { index: 0, .. }),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn a_view_that_lost_a_cell_is_an_error_of_its_puzzle_and_frees_the_slots() {
+    // Puzzle 0 is done with at once: an attempt at puzzle 1 is under way when its first view is drawn.
+    let verifier = |asked: &Puzzle, _: &[u8]| *asked == puzzle(0);
+    for bad in [0, 1] {
+        let attempts = Attempts {
+            views: 3,
+            ..Attempts::default()
+        };
+        let reasoner = Reasoner::new(&model(&configs()[0], 3), config(2, 3, HaltRule::Verified))
+            .unwrap()
+            .with_symmetry(Arc::new(LosingOf(puzzle(bad))))
+            .with_verifier(Arc::new(verifier))
+            .with_attempts(attempts)
+            .unwrap();
+        let (mut answered, mut refused) = (Vec::new(), Vec::new());
+        for answer in reasoner.solve((0..5).map(puzzle)) {
+            match answer {
+                Ok(answer) => answered.push((answer.index, answer.attempts)),
+                Err(error) => refused.push(error),
+            }
+        }
+        answered.sort_unstable();
+        let others = (0..5).filter(|&number| number != bad);
+        assert_eq!(answered, others.map(|n| (n, 3)).collect::<Vec<_>>());
+        let lost = ReasonError::Length {
+            index: bad,
+            expected: 6,
+            found: 5,
+        };
+        assert_eq!(refused, [lost]);
+        // With a slot lost, no further puzzle would be taken before the one after the bad one is answered.
+        let mut taken = 0;
+        let queue = (0..9).map(puzzle).inspect(|_| taken += 1);
+        assert_eq!(reasoner.solve(queue).take(bad + 2).count(), bad + 2);
+        assert_eq!(taken, bad + 3);
     }
 }
 

@@ -436,6 +436,32 @@ mod tests {
         assert!(bad(|c| c.seq_len = usize::MAX).contains("seq_len"));
         assert!(bad(|c| c.hidden_size = 0).contains("hidden_size"));
         assert!(bad(|c| c.num_heads = 0).contains("num_heads"));
+        assert!(bad(|c| (c.hidden_size, c.num_heads) = (6, 2)).contains("an even width"));
+        assert!(bad(|c| c.expansion = 0.0).contains("expansion"));
+        assert!(bad(|c| c.num_puzzle_ids = 0).contains("num_puzzle_ids"));
+        let levels = |c: &mut HrmConfig| c.levels = Levels::Shared { layers: 0 };
+        assert!(bad(levels).contains("`levels.layers`"));
+        let h_layers = |c: &mut HrmConfig| {
+            c.levels = Levels::Separate {
+                h_layers: 0,
+                l_layers: 1,
+            };
+        };
+        assert!(bad(h_layers).contains("`levels.h_layers`"));
+        let l_layers = |c: &mut HrmConfig| {
+            c.levels = Levels::Separate {
+                h_layers: 1,
+                l_layers: 0,
+            };
+        };
+        assert!(bad(l_layers).contains("`levels.layers`"));
+        let row = |c: &mut HrmConfig| {
+            c.puzzle_embedding = Some(PuzzleEmbeddingConfig {
+                dim: 0,
+                positions: None,
+            });
+        };
+        assert!(bad(row).contains("puzzle_embedding.dim"));
     }
 
     #[test]

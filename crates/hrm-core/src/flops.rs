@@ -49,15 +49,16 @@ impl HrmConfig {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{HrmConfig, Levels, Sizes};
+    use crate::config::{HrmConfig, Levels, PuzzleEmbeddingConfig, Sizes};
+
+    const SIZES: Sizes = Sizes {
+        seq_len: 3,
+        vocab_size: 5,
+        num_puzzle_ids: 1,
+    };
 
     #[test]
     fn a_tiny_model_counted_by_hand() {
-        let sizes = Sizes {
-            seq_len: 3,
-            vocab_size: 5,
-            num_puzzle_ids: 1,
-        };
         let config = HrmConfig {
             hidden_size: 4,
             num_heads: 1,
@@ -65,20 +66,46 @@ mod tests {
                 h_layers: 1,
                 l_layers: 2,
             },
+            h_cycles: 2,
+            l_cycles: 3,
             puzzle_embedding: None,
-            ..HrmConfig::hrm(sizes)
+            ..HrmConfig::hrm(SIZES)
         };
         // 3 positions of width 4, inner width 256. A block: projections 3 * 2 * 4 * 4 * 4 = 384, scores and values
         // 2 * (2 * 3 * 3 * 4) = 144, SwiGLU 3 * 2 * 3 * 4 * 256 = 18432.
         let block = 384 + 144 + 18_432;
-        // 2 cycles of 2 fast updates (2 blocks) and 1 slow one (1 block): 10 blocks. Heads: 3 * 2 * 5 * 4 + 2 * 2 * 4.
+        // 2 cycles of 3 fast updates (2 blocks) and 1 slow one (1 block): 14 blocks. Heads: 3 * 2 * 5 * 4 + 2 * 2 * 4.
         let heads = 120 + 16;
         let flops = config.flops(16);
-        assert_eq!(flops.segment, 10 * block + heads);
-        // Backward: twice the last fast and the last slow update. Target: another 10 blocks and the q head.
-        assert_eq!(
-            flops.training_step,
-            10 * block + heads + 2 * (3 * block + heads) + 10 * block + 16
-        );
+        assert_eq!(flops.segment, 14 * block + heads);
+        // Backward: twice the last fast and the last slow update. Target: another 14 blocks and the q head.
+        let without_target = 14 * block + heads + 2 * (3 * block + heads);
+        assert_eq!(flops.training_step, without_target + 14 * block + 16);
+        assert_eq!(config.flops(1).segment, flops.segment);
+        assert_eq!(config.flops(1).training_step, without_target);
+    }
+
+    #[test]
+    fn a_tiny_trm_counted_by_hand() {
+        let config = HrmConfig {
+            hidden_size: 4,
+            num_heads: 1,
+            expansion: 90.0,
+            puzzle_embedding: Some(PuzzleEmbeddingConfig {
+                dim: 4,
+                positions: Some(2),
+            }),
+            ..HrmConfig::trm_mlp(SIZES)
+        };
+        // 5 positions of width 4, inner widths 512 of 90 * 5 * 2/3 = 300 and 256 of 90 * 4 * 2/3 = 240. A block: a SwiGLU over
+        // the positions of 4 columns, 4 * 3 * 2 * 5 * 512 = 61440, and one over each position, 5 * 3 * 2 * 4 * 256 = 30720.
+        let block = 61_440 + 30_720;
+        // 3 cycles of 6 fast updates and 1 slow one, all of the same 2 blocks: 42. Heads: 3 * 2 * 5 * 4 + 2 * 2 * 4.
+        let heads = 120 + 16;
+        let flops = config.flops(16);
+        assert_eq!(flops.segment, 42 * block + heads);
+        // Backward: twice the last cycle. No target.
+        let backward = 2 * (14 * block + heads);
+        assert_eq!(flops.training_step, 42 * block + heads + backward);
     }
 }

@@ -437,7 +437,7 @@ fn swapped(seed: u64, [a, b, c]: [usize; 3]) -> Tensor<3> {
     random(seed, [a, c, b], &device()).swap_dims(1, 2)
 }
 
-/// Every second of the last dimension of a larger tensor, from its middle.
+/// A tensor of this shape from the inside of one that is larger in the last two dimensions.
 fn sliced(seed: u64, [a, b, c]: [usize; 3]) -> Tensor<3> {
     random(seed, [a, b + 3, c + 5], &device())
         .narrow(1, 2, b)

@@ -188,15 +188,20 @@ mod tests {
         assert!(eigen(vec![f64::NAN; 4], 2).is_empty());
     }
 
-    #[test]
-    fn a_trajectory_keeps_distances() {
+    /// Six states of two puzzles.
+    fn states() -> Vec<Tensor<3>> {
         let (device, mut rng) = (Device::flex(), ChaCha8Rng::seed_from_u64(5));
-        let states: Vec<Tensor<3>> = (0..6)
+        (0..6)
             .map(|_| {
                 let values: Vec<f32> = (0..2 * 3 * 4).map(|_| rng.random()).collect();
                 Tensor::from_data(TensorData::new(values, [2, 3, 4]), &device)
             })
-            .collect();
+            .collect()
+    }
+
+    #[test]
+    fn a_trajectory_keeps_distances() {
+        let states = states();
         // Six points span five dimensions: all of them keep every distance.
         let way = trajectory(&states, 1, 6).unwrap();
         assert!((way.explained.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -218,5 +223,41 @@ mod tests {
         }
         assert!(trajectory(&states, 2, 2).is_err());
         assert!(trajectory(&[], 0, 2).is_err());
+    }
+
+    #[test]
+    fn the_first_components_are_those_of_all() {
+        let all = trajectory(&states(), 1, 6).unwrap();
+        let two = trajectory(&states(), 1, 2).unwrap();
+        assert_eq!(two.explained, all.explained[..2]);
+        for (point, all) in two.points.iter().zip(&all.points) {
+            assert_eq!(*point, all[..2]);
+        }
+    }
+
+    #[test]
+    fn the_farthest_point_of_a_component_is_positive() {
+        // One coordinate: the distances from the mean.
+        for (places, expected) in [
+            ([0.0f32, 0.0, 3.0], [-1.0f64, -1.0, 2.0]),
+            ([0.0, 3.0, 0.0], [-1.0, 2.0, -1.0]),
+            ([0.0, 3.0, 3.0], [2.0, -1.0, -1.0]),
+        ] {
+            let states = places.map(|x| Tensor::<3>::from_data([[[x]]], &Device::flex()));
+            let found = trajectory(&states, 0, 1).unwrap().points.concat();
+            let close = |(x, y): (&f64, &f64)| (x - y).abs() < 1e-6;
+            assert!(
+                found.len() == 3 && found.iter().zip(&expected).all(close),
+                "{places:?}: {found:?}"
+            );
+        }
+        // Six points span five dimensions.
+        for way in [0, 1].map(|puzzle| trajectory(&states(), puzzle, 5).unwrap()) {
+            for component in 0..5 {
+                let coordinates = way.points.iter().map(|point| point[component]);
+                let farthest = coordinates.max_by(|a, b| a.abs().total_cmp(&b.abs()));
+                assert!(farthest.unwrap() > 0.0, "{component}");
+            }
+        }
     }
 }

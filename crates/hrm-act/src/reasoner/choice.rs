@@ -152,7 +152,7 @@ mod tests {
             tokens: tokens.to_vec(),
             segments: 3,
             q_halt,
-            q_continue: -1.0,
+            q_continue: -q_halt * q_halt,
             verified: None,
             trace: vec![vec![9, 9], tokens.to_vec()],
             trace_q_halt: vec![-1.0, q_halt],
@@ -232,6 +232,7 @@ mod tests {
         assert_eq!((answer.tokens, answer.votes), (vec![5, 5], 1));
         assert!(answer.trace.is_empty() && answer.trace_q_halt.is_empty());
         assert_eq!((answer.q_halt, answer.verified), (1.0, Some(true)));
+        assert_eq!(answer.q_continue, -5.0 / 3.0);
         // One vote each: the higher confidence, and the grid is that of an attempt.
         let answer = chosen(Choice::CellVote, &outcomes[1..]);
         assert_eq!(answer.tokens, [2, 5]);

@@ -67,7 +67,7 @@ pub fn composed(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
 
 #[cfg(all(test, feature = "cube"))]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::{Distribution, Tolerance};
 
     use super::*;
 
@@ -87,12 +87,10 @@ mod tests {
 
     #[test]
     fn groups_come_to_the_same() {
-        let device = Device::default();
-        let x = Tensor::<3>::random([6, 4, 16], Distribution::Default, &device);
-        if !super::super::kernels::on_gpu(&x) {
-            println!("skipped: no GPU backend");
+        let Some(device) = super::super::kernels::tests::gpu() else {
             return;
-        }
+        };
+        let x = Tensor::<3>::random([6, 4, 16], Distribution::Default, &device);
         let weight = Tensor::<2>::random([24, 16], Distribution::Default, &device);
         let results = |groups: Option<usize>| {
             let x = x.clone().autodiff().require_grad();

@@ -194,7 +194,7 @@ fn launch(strategy: &Strategy, (lhs, rhs, out): Product) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::{Distribution, Tolerance};
 
     use super::*;
 
@@ -202,11 +202,9 @@ mod tests {
     /// and of one that goes with a batch.
     #[test]
     fn a_whole_product_is_the_product() {
-        let device = Device::default();
-        if !super::super::on_gpu(&Tensor::<1>::zeros([1], &device)) {
-            println!("skipped: no GPU backend");
+        let Some(device) = super::super::tests::gpu() else {
             return;
-        }
+        };
         let random = |shape: [usize; 3]| Tensor::<3>::random(shape, Distribution::Default, &device);
         let differentiable = |x: &Tensor<3>| x.clone().autodiff().require_grad();
         for ([batch_of_a, batch_of_b, m, k, n], by_columns) in
