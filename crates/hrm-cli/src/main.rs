@@ -51,7 +51,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make puzzles, build data sets of them, look at them.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: puzzles, a data set of them, a look at it\n  \
+            hrm data sudoku generate --size 4 --count 1000 --clues 8 --out sudoku4.csv\n  \
+            hrm data build sudoku --input sudoku4.csv --test-count 100 --out sudoku4\n  \
+            hrm data inspect sudoku4"
+    )]
     Data(data::Command),
     /// Train a model, or go on with a training.
     Train(train::Args),
@@ -153,5 +159,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn walk(command: &clap::Command, name: &str) {
+            for command in command.get_subcommands() {
+                let name = format!("{name} {}", command.get_name());
+                let help = command.get_after_help().map(ToString::to_string);
+                assert!(help.is_some_and(|help| help.contains("Example")), "{name}");
+                walk(command, &name);
+            }
+        }
+        walk(&Cli::command(), "hrm");
     }
 }

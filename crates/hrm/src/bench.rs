@@ -175,16 +175,24 @@ impl Bench {
             skipped: Vec::new(),
             failed: Vec::new(),
         };
-        if self.matmuls {
-            self.sweep(&cases, compute, &mut report)?;
-            so_far(&report);
-        }
-        for case in &cases {
-            match self.row(case, report.matmul_gflops) {
-                Ok(row) => report.rows.push(row),
+        // The products are of the shapes of these rows.
+        let mut fitting = Vec::with_capacity(cases.len());
+        for case in cases {
+            match self.check_memory(&case) {
+                Ok(()) => fitting.push(case),
                 Err(error @ BenchError::Device(DeviceError::TooLittleMemory { .. })) => {
                     report.skipped.push(format!("{}: {error}", case.name()));
                 }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.matmuls {
+            self.sweep(&fitting, compute, &mut report)?;
+            so_far(&report);
+        }
+        for case in &fitting {
+            match self.row(case, report.matmul_gflops) {
+                Ok(row) => report.rows.push(row),
                 Err(error @ BenchError::Failed { .. }) => report.failed.push(error.to_string()),
                 Err(error) => return Err(error),
             }
@@ -193,11 +201,8 @@ impl Bench {
         Ok(report)
     }
 
-    fn row(&self, case: &Case, best: Option<f64>) -> Result<Row, BenchError> {
-        let failed = |reason: String| BenchError::Failed {
-            row: case.name(),
-            reason,
-        };
+    /// Refuses a row that the device has not the memory for.
+    fn check_memory(&self, case: &Case) -> Result<(), BenchError> {
         let config = case.config()?;
         let is_flex = is_flex(&self.device);
         let footprint = |slots| match case.what {
@@ -214,7 +219,15 @@ impl Bench {
                 per_slot: 0,
             },
         };
-        device::check_memory(&self.device, footprint, case.batch)?;
+        Ok(device::check_memory(&self.device, footprint, case.batch)?)
+    }
+
+    fn row(&self, case: &Case, best: Option<f64>) -> Result<Row, BenchError> {
+        let failed = |reason: String| BenchError::Failed {
+            row: case.name(),
+            reason,
+        };
+        let config = case.config()?;
         let timed = device::attempt(|| {
             report::forget_peak(&self.device);
             let mut work = Work::prepare(case, config, &self.device).map_err(|e| e.to_string())?;

@@ -449,7 +449,8 @@ impl Suite {
         rows: &mut Vec<Comparison>,
     ) {
         let first = rows.len();
-        if !(found.iter().map(|q| q.name)).eq(expected.iter().map(|q| q.name)) {
+        let is_same = (found.iter().map(|q| q.name)).eq(expected.iter().map(|q| q.name));
+        if !is_same || found.is_empty() {
             rows.push(Comparison {
                 quantity: part.name.to_owned(),
                 largest_error: f64::NAN,

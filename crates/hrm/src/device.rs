@@ -93,9 +93,7 @@ pub enum DeviceError {
         reason: &'static str,
     },
     /// A number type that the device doesn't compute in, or computes wrongly.
-    #[error(
-        "the device can't compute in {asked} ({reason}); it computes in {works}: use `model.compute={remedy}`"
-    )]
+    #[error("the device can't compute in {asked} ({reason}); it computes in {works}: use {remedy}")]
     Compute {
         /// The type asked for.
         asked: &'static str,

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args as Arguments, ValueEnum};
-use hrm::bench::{Bench, Compared, Report, Row};
+use hrm::bench::{Bench, BenchError, Compared, Report, Row};
+use hrm::device::DeviceError;
 use hrm::prelude::*;
 use serde::Serialize;
 
@@ -162,7 +163,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             continue;
         }
         let report = one(name, bench, args, console)?;
-        if !report.failed.is_empty() {
+        if !report.failed.is_empty() || report.rows.is_empty() {
             outcome = Outcome::Negative;
         }
         compare(&report, &others, console)?;
@@ -227,7 +228,12 @@ fn one(name: &str, bench: &Bench, args: &Args, console: &Console) -> Result<Repo
         }
     });
     bar.finish_and_clear();
-    let report = report?;
+    let report = report.map_err(|error| match error {
+        error @ BenchError::Device(DeviceError::Compute { .. }) => {
+            anyhow!(error).context("--compute")
+        }
+        error => error.into(),
+    })?;
     said?;
     if args.markdown {
         console.text(report.markdown())?;

@@ -186,7 +186,7 @@ fn parts(
             Size::Batch => SuiteSize::Batch,
         },
     );
-    device::check_compute(device, compute)?;
+    device::check_compute(device, compute).context("--compute")?;
     let mut suite = Suite::new(size).in_type(compute);
     if let Some(pattern) = &args.only {
         suite = suite.only(pattern);

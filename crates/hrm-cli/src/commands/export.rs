@@ -64,9 +64,11 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let loaded = load(&args.checkpoint, args.weights, &device)?;
     let segments = usize::try_from(loaded.info.config.act.max_segments).unwrap_or(usize::MAX);
     let about = about(&loaded)?;
+    let spinner = console.spinner("writing the weights");
     write_file(&args.out, args.force, |out| {
         Ok(export_to(&loaded.model, segments, &about, out)?)
     })?;
+    spinner.finish_and_clear();
     let line = Line {
         checkpoint: &loaded.path,
         step: loaded.info.step,

@@ -197,7 +197,9 @@ pub(super) fn import_file(
             .check_model(&found)
             .with_context(|| format!("{}: --preset {}", path.display(), preset.name))?;
     }
+    let spinner = console.spinner("reading the weights");
     let imported = import(&file, &options, &device)?;
+    spinner.finish_and_clear();
     let warnings: Vec<String> = imported.warnings.iter().map(ToString::to_string).collect();
     for warning in &warnings {
         console.note(format_args!("warning: {warning}"));
@@ -216,12 +218,14 @@ pub(super) fn import_file(
     // A file that was downloaded is nowhere any more, and a path need not be UTF-8.
     run_file.initial = (path.file_name()).map(|name| name.to_string_lossy().into_owned().into());
     let mut checkpoint = PathBuf::new();
+    let spinner = console.spinner("writing the run");
     write_folder(&settings.out, settings.force, MARK, |dir| {
         let written = Run::import(dir, &run_file, &model, task)?;
         let within = written.strip_prefix(dir).unwrap_or(&written);
         checkpoint = settings.out.join(within);
         Ok(())
     })?;
+    spinner.finish_and_clear();
     let line = Line {
         file: path,
         run: &settings.out,

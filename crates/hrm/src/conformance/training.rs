@@ -7,7 +7,7 @@ use hrm_act::{Batch, Carry, HaltRule, Puzzle, Reasoner, ReasonerConfig};
 use hrm_core::{Hrm, HrmConfig, Levels, PuzzleEmbeddingConfig, WeightRole, truncated_normal};
 use hrm_data::maze::{MazeGenerator, MazeRecipe};
 use hrm_data::sudoku::{Generator, SudokuSize};
-use hrm_data::{Augmentation, PuzzleSet};
+use hrm_data::{Augmentation, DataError, PuzzleBatch, PuzzleSet};
 use hrm_train::{Gradients, Preset, TrainConfig, TrainError, Trainer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -91,6 +91,16 @@ fn small(model: HrmConfig) -> HrmConfig {
     }
 }
 
+/// The next batch; that there is none would leave nothing to compare.
+fn next(
+    batches: &mut impl Iterator<Item = (PuzzleBatch, usize)>,
+) -> Result<PuzzleBatch, ConformanceError> {
+    let (rows, _) = batches
+        .next()
+        .ok_or(TrainError::from(DataError::EmptySet))?;
+    Ok(rows)
+}
+
 /// Two segments of each kind of model.
 pub(super) fn segment(setting: &Setting) -> Found {
     let set = setting.set()?;
@@ -99,9 +109,7 @@ pub(super) fn segment(setting: &Setting) -> Found {
         let config = setting.config(name, &set)?;
         let model = Hrm::new(&config.model, 3, &setting.device).map_err(TrainError::from)?;
         let model = decisive(model).frozen();
-        let Some((rows, _)) = set.batches(config.batch_size).next() else {
-            continue;
-        };
+        let rows = next(&mut set.batches(config.batch_size))?;
         let batch = Batch::from_host(&rows, &setting.device);
         let x = model.embed(batch.inputs, model.puzzle_rows(batch.puzzle_ids));
         let mut state = model.initial_state();
@@ -128,9 +136,7 @@ pub(super) fn step(setting: &Setting) -> Found {
         let device = setting.device.clone().autodiff();
         let model = decisive(Hrm::new(&config.model, 3, &device).map_err(TrainError::from)?);
         let mut batches = set.batches(config.batch_size);
-        let (Some((first, _)), Some((second, _))) = (batches.next(), batches.next()) else {
-            continue;
-        };
+        let (first, second) = (next(&mut batches)?, next(&mut batches)?);
         let first = Batch::from_host(&first, &setting.device);
         let second = Batch::from_host(&second, &setting.device);
         let carry = Carry::empty(&model, &first);
@@ -210,9 +216,7 @@ fn whole_or_in_parts(
     check_training(&setting.device, config, 1).map_err(|error| setting.device_error(error))?;
     let device = setting.device.clone().autodiff();
     let model = decisive(Hrm::new(&config.model, 3, &device).map_err(TrainError::from)?);
-    let Some((rows, _)) = set.batches(slots).next() else {
-        return Ok(Vec::new());
-    };
+    let rows = next(&mut set.batches(slots))?;
     let batch = Batch::from_host(&rows, &setting.device);
     let carry = Carry::empty(&model, &batch);
     let at_a_time = if setting.expected {
