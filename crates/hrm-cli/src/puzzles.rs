@@ -73,43 +73,60 @@ fn from_csv(lines: &[Line], column: usize, task: Task, seq_len: usize) -> Vec<As
         text += line.text.as_deref().unwrap_or(" ");
         text.push('\n');
     }
-    let (mut reader, mut from) = (csv_reader(&text), 0);
     let mut record = csv::StringRecord::new();
     let mut puzzles = Vec::new();
-    while let Ok(true) = reader.read_record(&mut record) {
-        let begin = from + record.position().map_or(0, csv::Position::byte) as usize;
-        // `csv` counts the empty lines before a record to it.
-        let rest = text.get(begin..).unwrap_or_default();
-        let begin = begin + rest.len() - rest.trim_start_matches(['\r', '\n']).len();
-        let place = begins.partition_point(|&first| first <= begin);
-        // Past the header.
-        let at = place.checked_sub(1).filter(|&at| at > 0);
-        let Some(line) = at.and_then(|at| lines.get(at)) else {
-            continue;
+    // Behind a quoted field without end each line is read for itself.
+    let (mut from, mut one_by_one) = (0, false);
+    while from < text.len() {
+        let line_after = |byte: usize| {
+            let place = begins.partition_point(|&first| first <= byte);
+            begins.get(place).copied().unwrap_or(text.len())
         };
-        let end = from + reader.position().byte() as usize;
-        let next_line = begins.get(place).copied().unwrap_or(text.len());
-        let has_end = end < text.len() || !ends_in_quotes(&text[begin..]);
-        if !has_end || (end > next_line && record.get(column).is_none()) {
-            // The lines that its quotes have swallowed are puzzles of their own.
-            from = next_line;
-            reader = csv_reader(&text[from..]);
-        }
-        let tokens = match (&line.text, record.get(column)) {
-            (None, _) => Err(too_long()),
-            _ if !has_end => {
-                Err("expected a quoted field to end, found the end of the file".to_owned())
+        let until = match one_by_one {
+            true => line_after(from),
+            false => text.len(),
+        };
+        let mut reader = csv_reader(&text[from..until]);
+        let first = std::mem::replace(&mut from, until);
+        while let Ok(true) = reader.read_record(&mut record) {
+            let begin = first + record.position().map_or(0, csv::Position::byte) as usize;
+            // `csv` counts the empty lines before a record to it.
+            let rest = text.get(begin..until).unwrap_or_default();
+            let begin = begin + rest.len() - rest.trim_start_matches(['\r', '\n']).len();
+            let Some(at) = begins
+                .partition_point(|&first| first <= begin)
+                .checked_sub(1)
+            else {
+                continue;
+            };
+            let end = first + reader.position().byte() as usize;
+            let next_line = line_after(begin);
+            let has_end = end < until || !ends_in_quotes(&text[begin..until]);
+            // The lines that quotes have swallowed are puzzles of their own; the header, by which the columns are known, is a line.
+            let has_swallowed = end > next_line && (at == 0 || record.get(column).is_none());
+            if let Some(line) = lines.get(at).filter(|_| at > 0) {
+                let tokens = match (&line.text, record.get(column)) {
+                    (None, _) => Err(too_long()),
+                    _ if !has_end => {
+                        Err("expected a quoted field to end, found the end of the file".to_owned())
+                    }
+                    (_, Some(question)) => parse(question, task, seq_len),
+                    (_, None) => Err(format!(
+                        "expected a field `question` in column {}, found none",
+                        column + 1
+                    )),
+                };
+                puzzles.push(Asked {
+                    line: line.number,
+                    tokens,
+                });
             }
-            (_, Some(question)) => parse(question, task, seq_len),
-            (_, None) => Err(format!(
-                "expected a field `question` in column {}, found none",
-                column + 1
-            )),
-        };
-        puzzles.push(Asked {
-            line: line.number,
-            tokens,
-        });
+            one_by_one |= !has_end;
+            if !has_end || has_swallowed {
+                from = next_line;
+                break;
+            }
+        }
     }
     puzzles
 }
@@ -385,6 +402,12 @@ mod tests {
         let before = format!("source,question\n\"x,{puzzle}\n\nx,{puzzle}\nx,\"{puzzle}");
         let found = all(&before, FOUR, 16);
         assert_eq!(found.len(), 3, "{found:?}");
+        // In the header.
+        for header in ["question,\"answer", "question,\"answer\nx,\"y"] {
+            let found = all(&format!("{header}\n{puzzle},x\n"), FOUR, 16);
+            let last = found.last().map(|found| &found.1);
+            assert_eq!(last, Some(&Ok(puzzle.to_owned())), "{found:?}");
+        }
         // The last quote ends the first.
         assert!(
             bad(&found[0], 2, "found none") && open(&found[2], 5),

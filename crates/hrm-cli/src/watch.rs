@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args as Arguments;
 use hrm::prelude::*;
 use indicatif::ProgressBar;
@@ -40,9 +40,15 @@ impl Watch {
             bail!("--tensorboard: not built in (--features tensorboard)");
         }
         // Before a run is begun, or written over.
-        if let Some(Some(folder)) = &self.tensorboard {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot write events to {}", folder.display()))?;
+        if let Some(Some(folder)) = &self.tensorboard
+            && let Some(there) = folder.ancestors().find(|path| path.exists())
+            && !there.is_dir()
+        {
+            bail!(
+                "--tensorboard {}: expected a folder, {} is none",
+                folder.display(),
+                there.display()
+            );
         }
         if self.dashboard {
             if cfg!(not(feature = "dashboard")) {
@@ -71,6 +77,7 @@ impl Watch {
                     None => run.dir().join("tensorboard"),
                     Some(folder) => folder.clone(),
                 };
+                use anyhow::Context;
                 let events = crate::tensorboard::EventFile::create(&folder, first + 1)
                     .with_context(|| format!("cannot write events to {}", folder.display()))?;
                 console.note(format_args!(

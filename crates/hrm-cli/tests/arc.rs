@@ -197,6 +197,8 @@ fn a_task_is_solved_by_the_rows_of_its_puzzles() {
     words(dir, "solve --checkpoint run --data data 0").refused(&["--data data", "JSON"]);
     words(dir, "eval --checkpoint run --data data --views 2")
         .refused(&["--views", "augmentations"]);
+    fs::write(dir.join("none.json"), "{}").unwrap();
+    words(dir, &format!("{solve} none.json")).refused(&["none.json", "at least one test"]);
     fs::write(
         dir.join("bad.json"),
         r#"{"train": [], "test": [{"input": [[11]]}]}"#,

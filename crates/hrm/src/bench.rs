@@ -186,6 +186,7 @@ impl Bench {
                 Err(error) => return Err(error),
             }
         }
+        so_far(&report);
         if self.matmuls {
             self.sweep(&fitting, compute, &mut report)?;
             so_far(&report);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args as Arguments;
-use hrm::data::arc::{ArcTask, parse_tasks, read_tasks};
+use hrm::data::arc::{ArcTask, MAX_KAGGLE_FILE, parse_tasks, read_tasks};
 use hrm::device;
 use hrm::prelude::*;
 use serde::Serialize;
@@ -28,9 +28,6 @@ const TOLD: usize = 20;
 
 /// Guesses after which it is left open whether a Sudoku has a solution.
 const MAX_GUESSES: u64 = 100_000;
-
-/// Largest JSON that is read of ARC tasks; the published files have less than 10 MB.
-const MAX_JSON: u64 = 256 << 20;
 
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
@@ -84,7 +81,7 @@ pub(crate) struct Args {
     #[cfg(feature = "draw")]
     #[arg(long)]
     force: bool,
-    /// Row of the puzzle table; 0 where it is not given.
+    /// Row of the puzzle table; 0 where it is not given, but for ARC tasks in JSON, whose rows --data tells.
     #[arg(long, value_name = "ID")]
     puzzle_id: Option<u32>,
     /// The data that the model was trained on, which tell the rows of ARC tasks.
@@ -374,10 +371,10 @@ fn read_from(mut source: impl BufRead, path: &Path, task: Task, seq_len: usize) 
         return Ok(Source::Puzzles(asked));
     }
     let mut json = Vec::new();
-    (source.take(MAX_JSON + 1).read_to_end(&mut json)).with_context(failed)?;
-    if json.len() as u64 > MAX_JSON {
+    (source.take(MAX_KAGGLE_FILE + 1).read_to_end(&mut json)).with_context(failed)?;
+    if json.len() as u64 > MAX_KAGGLE_FILE {
         bail!(
-            "{}: expected at most {MAX_JSON} bytes of JSON, found more",
+            "{}: expected at most {MAX_KAGGLE_FILE} bytes of JSON, found more",
             path.display()
         );
     }

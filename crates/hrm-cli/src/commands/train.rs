@@ -421,10 +421,22 @@ fn start(
         }
     }
     check_config(devices, &config, "--set model.compute=TYPE")?;
-    check_evaluations(&config, "--eval-every N")?;
-    let without = match preset {
-        None => "; without evaluations, which --init has from the other run: --set eval_every=null",
-        Some(_) => "",
+    for (key, is_set) in [
+        ("eval_hold_out", config.eval_hold_out.is_some()),
+        ("eval_patience", config.eval_patience.is_some()),
+    ] {
+        if is_set && config.eval_every.is_none() {
+            bail!("{key}: expected --eval-every too, for without it nothing is evaluated");
+        }
+    }
+    let without = match (preset, config.eval_patience) {
+        (Some(_), _) => "",
+        (None, None) => {
+            "; without evaluations, which --init has from the other run: --set eval_every=null"
+        }
+        (None, Some(_)) => {
+            "; without evaluations, which --init has from the other run: --set eval_every=null --set eval_patience=null"
+        }
     };
     let (set, held_out) = part(&config, set, data, || {
         format!("--set eval_hold_out=0.1 holds a share of the training data out{without}")
@@ -471,19 +483,6 @@ fn start(
         run.hold_out(Arc::new(held_out))?;
     }
     Ok(run)
-}
-
-/// Refuses what only evaluations give a meaning to where there are none; `option` asks for them.
-fn check_evaluations(config: &TrainConfig, option: &str) -> Result<()> {
-    for (key, is_set) in [
-        ("eval_hold_out", config.eval_hold_out.is_some()),
-        ("eval_patience", config.eval_patience.is_some()),
-    ] {
-        if is_set && config.eval_every.is_none() {
-            bail!("{key}: expected {option} too, for without it nothing is evaluated");
-        }
-    }
-    Ok(())
 }
 
 /// The puzzles to train on and those to evaluate on, where the configuration asks for any. `remedy` says what to do where the data
@@ -592,7 +591,6 @@ fn resume(dir: &Path, args: &Args, devices: &[Device]) -> Result<Run> {
             (&file.data, load(&file.data).with_context(missing)?)
         }
     };
-    check_evaluations(&config, "`eval_every`")?;
     let (set, held_out) = part(&config, set, data, || {
         "--data says where the data of the run are now; without evaluations: --set eval_every=null --allow-change eval_every"
             .to_owned()

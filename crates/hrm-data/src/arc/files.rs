@@ -11,8 +11,8 @@ use crate::DataError;
 
 /// Largest file of one task; the published ones have less than 100 KB.
 const MAX_TASK_FILE: u64 = 8 << 20;
-/// Largest file of many tasks; the published ones have less than 10 MB.
-const MAX_KAGGLE_FILE: u64 = 256 << 20;
+/// Largest file of many tasks that is read, in bytes; the published ones have less than 10 MB.
+pub const MAX_KAGGLE_FILE: u64 = 256 << 20;
 
 /// Reads every `<task>.json` of a folder (ARC-AGI's `data/training` and `data/evaluation`), sorted by name.
 ///

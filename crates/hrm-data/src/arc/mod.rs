@@ -19,7 +19,9 @@ mod vote;
 pub use augment::{ArcAugmentation, NameStyle};
 pub use canvas::{CELLS, COLOUR, END, PAD, VOCAB_SIZE, crop, draw};
 #[cfg(feature = "fs")]
-pub use files::{read_folder, read_folders, read_kaggle, read_task, read_tasks, task_files};
+pub use files::{
+    MAX_KAGGLE_FILE, read_folder, read_folders, read_kaggle, read_task, read_tasks, task_files,
+};
 pub use grid::{ArcTask, COLOURS, Grid, MAX_SIDE, Pair};
 pub use identity::{Leak, LeakKind, find_leaks, puzzle_hash};
 pub use json::{

@@ -77,7 +77,7 @@ pub struct Fault {
     /// What was done; none where the run gave up.
     pub remedy: Option<Remedy>,
     /// Factor of the learning rates from then on.
-    pub rate: f32,
+    pub rate: f64,
 }
 
 /// What a run remembers besides its state: it is part of every checkpoint.
@@ -139,7 +139,7 @@ impl Best {
 impl Progress {
     /// Factor of the learning rates: that of the last fault.
     pub fn rate(&self) -> f64 {
-        self.faults.last().map_or(1.0, |fault| fault.rate.into())
+        self.faults.last().map_or(1.0, |fault| fault.rate)
     }
 
     /// That from the next fault on. What was lowered stays so, whatever the factor was then.
@@ -381,14 +381,14 @@ mod tests {
                 found: 1,
                 reason: String::new(),
                 remedy: Some(remedy),
-                rate: progress.rate_after(&guard) as f32,
+                rate: progress.rate_after(&guard),
             });
             progress.rate()
         };
         assert_eq!(after(Remedy::LowerRate, 0.5), 0.5);
         assert_eq!(after(Remedy::SkipBatch, 0.5), 0.5);
         // Another factor is that of the next fault: what was lowered is not raised by it.
-        assert_eq!(after(Remedy::LowerRate, 0.75), 0.375);
+        assert_eq!(after(Remedy::LowerRate, 0.7), 0.7 * 0.5);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use hrm_act::{Batch, Metrics};
 use hrm_core::Hrm;
 use hrm_data::{PuzzleSet, Task};
 
-use crate::checkpoint::{Checkpoint, Snapshot, write_whole};
+use crate::checkpoint::{Checkpoint, CheckpointInfo, Snapshot, write_whole};
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::evaluate::{EvalConfig, Evaluation, evaluate_while};
@@ -132,13 +132,13 @@ fn check_config(file: &RunFile, trainer: &Trainer) -> Result<(), TrainError> {
     }
 }
 
-/// The evaluation whose weights lie in the folder, where these can be read, were trained by another configuration and have made
-/// more than so many steps.
-fn best_after(dir: &Path, step: u64, config: &TrainConfig) -> Option<Best> {
+/// What the weights of the best evaluation say, where they lie in the folder, can be read, were trained by another configuration
+/// and have made more than so many steps.
+fn best_after(dir: &Path, step: u64, config: &TrainConfig) -> Option<CheckpointInfo> {
     let checkpoint = Checkpoint::read(best_weights(dir)).ok()?;
     let info = checkpoint.info();
-    let best = info.progress.best.filter(|best| best.step > step);
-    best.filter(|_| info.config != *config)
+    let is_after = info.progress.best.is_some_and(|best| best.step > step);
+    (is_after && info.config != *config).then(|| info.clone())
 }
 
 /// Refuses puzzles to evaluate on that don't fit the model, or of which those that are evaluated on have no answer.
@@ -311,17 +311,18 @@ impl Run {
         let lock = lock(dir)?;
         let checkpoint = Checkpoint::latest(dir)?;
         let info = checkpoint.info();
-        let eval_puzzles = info.config.eval_puzzles;
+        let mut eval_puzzles = info.config.eval_puzzles;
         let changed = record.go_on(info.step, &info.config, changes)?;
-        // By these changes, or by those of one that went on from the same checkpoint and was killed.
-        let (step, is_other) = (info.step, info.config != record.config);
+        let step = info.step;
         let checkpoint = checkpoint.with_config(record.config.clone());
         let mut trainer = Trainer::resume(checkpoint, set, device)?;
         // A run that was killed may have written better weights after its last checkpoint. Unchanged it comes to them again.
-        if is_other && let Some(best) = best_after(dir, step, &record.config) {
+        if let Some(best) = best_after(dir, step, &record.config) {
             let progress = trainer.progress_mut();
-            progress.best = Some(best);
+            progress.best = best.progress.best;
             progress.since_best = 0;
+            progress.held_out = best.progress.held_out;
+            eval_puzzles = best.config.eval_puzzles;
         }
         let mut run = Self::open(dir, trainer, lock);
         run.record = changed.then_some(record);
@@ -669,11 +670,11 @@ impl Run {
             found,
             reason,
             remedy: Some(config.guard.remedy),
-            rate: before.rate_after(&config.guard) as f32,
+            rate: before.rate_after(&config.guard),
         };
         if before.faults.len() >= config.guard.retries as usize {
             fault.remedy = None;
-            fault.rate = before.rate() as f32;
+            fault.rate = before.rate();
             let reason = fault.reason.clone();
             self.journal()?.write(&MetricsLine::Fault {
                 step: found,

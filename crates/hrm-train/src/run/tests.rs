@@ -505,7 +505,7 @@ fn what_no_remedy_helps_against_ends_the_run_with_a_report() {
         assert!(said.contains(word), "{said}");
     }
     let found = faults(dir.path());
-    let rates: Vec<f32> = found.iter().map(|(_, fault)| fault.rate).collect();
+    let rates: Vec<f64> = found.iter().map(|(_, fault)| fault.rate).collect();
     assert_eq!(rates, [0.5, 0.25, 0.25]);
     assert_eq!(
         found.iter().map(|(step, _)| *step).collect::<Vec<_>>(),

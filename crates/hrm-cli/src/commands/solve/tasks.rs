@@ -75,6 +75,9 @@ pub(super) fn run(
     source: String,
     console: &Console,
 ) -> Result<Outcome> {
+    if tasks.iter().all(|task| task.test.is_empty()) {
+        bail!("{source}: expected at least one test of an ARC task, found none");
+    }
     let views = views(args, loaded, tasks, console)?;
     let mut problems = Problems::new(source, console);
     let mut asked = Vec::new();
@@ -144,10 +147,9 @@ pub(super) fn run(
             next += 1;
             if let Some(error) = &thought.error {
                 let name = &asked.task.id;
-                problems.tell(
-                    None,
-                    &format!("task {name}, test {}: {error}", asked.test + 1),
-                )?;
+                let error = format!("task {name}, test {}: {error}", asked.test + 1);
+                let told = problems.tell(None, &error);
+                is_read = still_read(told, drawn)? && is_read;
                 continue;
             }
             #[cfg(feature = "draw")]
