@@ -766,7 +766,7 @@ fn a_rate_that_was_lowered_stays_so_under_another_factor() {
     assert_eq!(rates, [0.5 * plan(8), 0.5 * plan(9)]);
     assert!(run.go_back("spoilt".to_owned(), &mut |_| true).unwrap());
     assert_eq!(run.trainer().state().progress.rate(), 0.375);
-    let told: Vec<f32> = faults(dir.path())
+    let told: Vec<f64> = faults(dir.path())
         .iter()
         .map(|(_, fault)| fault.rate)
         .collect();
