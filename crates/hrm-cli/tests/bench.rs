@@ -98,6 +98,18 @@ fn reports_are_compared_without_timing_anything() {
 }
 
 #[test]
+fn a_batch_that_fits_no_memory_is_left_out_before_products_of_its_shapes() {
+    let workshop = Workshop::with_data();
+    let ran = workshop.run("bench --device flex --only trm-small/segment --batch 100000000");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("left out: trm-small/segment/f32/100000000"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn what_cannot_be_timed_is_refused_before_anything_is() {
     let workshop = Workshop::with_data();
     fs::write(workshop.path("there.json"), "{}").unwrap();

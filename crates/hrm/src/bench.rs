@@ -186,8 +186,10 @@ impl Bench {
                 Err(error) => return Err(error),
             }
         }
-        so_far(&report);
-        if self.matmuls {
+        if !report.skipped.is_empty() {
+            so_far(&report);
+        }
+        if self.matmuls && !fitting.is_empty() {
             self.sweep(&fitting, compute, &mut report)?;
             so_far(&report);
         }
