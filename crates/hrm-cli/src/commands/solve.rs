@@ -125,8 +125,6 @@ struct Line {
 
 /// A puzzle to think about.
 struct Good {
-    /// Among all that were asked for, those that can't be read included.
-    place: usize,
     line: u64,
     inputs: Vec<u8>,
 }
@@ -172,13 +170,14 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     let mut is_refused = false;
     let mut good = Vec::new();
     let count = asked.len();
-    for (place, Asked { line, tokens }) in asked.into_iter().enumerate() {
+    // Of those that can be read among all.
+    #[cfg(feature = "draw")]
+    let places: Vec<usize> = (0..count)
+        .filter(|&place| asked[place].tokens.is_ok())
+        .collect();
+    for Asked { line, tokens } in asked {
         match tokens {
-            Ok(inputs) => good.push(Good {
-                place,
-                line,
-                inputs,
-            }),
+            Ok(inputs) => good.push(Good { line, inputs }),
             Err(error) => problems.tell(Some(line), &error)?,
         }
     }
@@ -191,7 +190,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
         args.frame,
         args.force,
         loaded.task,
-        &good.iter().map(|good| good.place).collect::<Vec<_>>(),
+        &places,
         count,
     )?;
     #[cfg(feature = "draw")]
@@ -230,7 +229,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
             match answer {
                 Ok(mut answer) => {
                     #[cfg(feature = "draw")]
-                    pictures.draw(asked.place, &asked.inputs, &answer)?;
+                    pictures.draw(places[next], &asked.inputs, &answer)?;
                     if !args.trace {
                         answer.trace.clear();
                         answer.trace_q_halt.clear();
@@ -240,7 +239,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
                     if is_read {
                         let line = Line {
                             #[cfg(feature = "draw")]
-                            pictures: pictures.names(asked.place),
+                            pictures: pictures.names(places[next]),
                             ..line_of(asked, &answer, verdict, loaded.task)
                         };
                         let shown = bar
