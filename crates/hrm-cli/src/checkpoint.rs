@@ -51,8 +51,14 @@ impl Loaded {
         Ok(())
     }
 
-    /// Says where puzzle ids may mean other puzzles to the model than to the data, of which it knows nothing.
-    pub(crate) fn warn_of_ids(&self, set: &PuzzleSet, data: &Path, console: &Console) {
+    /// Says where puzzle ids may mean other puzzles to the model than to the data, of which it knows nothing; `split` is the
+    /// name of the set.
+    pub(crate) fn warn_of_ids(
+        &self,
+        (set, split): (&PuzzleSet, &str),
+        data: &Path,
+        console: &Console,
+    ) {
         let (rows, ids) = (
             self.model.config().num_puzzle_ids,
             set.info().num_puzzle_ids,
@@ -73,8 +79,13 @@ impl Loaded {
             ));
             return;
         }
-        let train = PuzzleSet::load(data, "train");
-        if train.is_ok_and(|train| has_other_ids(&self.info, &train)) {
+        let is_other = match split {
+            "train" => has_other_ids(&self.info, set),
+            _ => {
+                PuzzleSet::load(data, "train").is_ok_and(|train| has_other_ids(&self.info, &train))
+            }
+        };
+        if is_other {
             console.note(format_args!(
                 "warning: {path} was not built as the data that the model was trained on: its puzzle ids may mean other puzzles, of which the model knows nothing"
             ));

@@ -73,11 +73,11 @@ impl Watch {
         let events = match &self.tensorboard {
             None => None,
             Some(folder) => {
+                use anyhow::Context;
                 let folder = match folder {
                     None => run.dir().join("tensorboard"),
                     Some(folder) => folder.clone(),
                 };
-                use anyhow::Context;
                 let events = crate::tensorboard::EventFile::create(&folder, first + 1)
                     .with_context(|| format!("cannot write events to {}", folder.display()))?;
                 console.note(format_args!(

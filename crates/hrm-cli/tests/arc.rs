@@ -3,6 +3,7 @@
 mod program;
 
 use std::fs;
+use std::path::Path;
 
 use program::words;
 use serde_json::{Value, json};
@@ -20,6 +21,12 @@ const TASKS: [(&str, &str); 2] = [
             "test": [{"input": [[5], [6]], "output": [[5, 6]]}, {"input": [[7], [8]]}]}"#,
     ),
 ];
+
+/// Writes a file, in a folder that need not be there yet.
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
 
 #[test]
 fn augmentations_vote_and_a_submission_is_written() {
@@ -335,11 +342,7 @@ fn tasks_are_inspected_as_they_are() {
 fn several_inputs_make_one_set_for_either_program() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
-    let write = |path: &str, text: &str| {
-        let path = dir.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| write(&dir.join(path), text);
     let task = |colour: usize| {
         format!(
             r#"{{"train": [{{"input": [[{colour}, 0]], "output": [[0, {colour}]]}}], "test": [{{"input": [[{colour}]]}}]}}"#
@@ -395,11 +398,7 @@ fn several_inputs_make_one_set_for_either_program() {
 fn tasks_that_both_sets_have_under_one_name_are_all_named() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
-    let write = |path: &str, text: &str| {
-        let path = dir.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| write(&dir.join(path), text);
     for path in ["l1/a.json", "l1/b.json", "l1/c.json", "l2/a.json"] {
         write(path, TASKS[0].1);
     }

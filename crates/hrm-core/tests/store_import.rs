@@ -871,8 +871,8 @@ fn the_puzzle_table_is_cut_grown_or_reset() {
     );
 }
 
-#[test]
-fn a_long_puzzle_table_is_read_in_pieces() {
+/// A model whose table has 5000 rows, and the table's values, each another.
+fn with_long_table() -> (HrmConfig, Hrm, Vec<f32>) {
     let config = small(HrmConfig {
         puzzle_embedding: Some(PuzzleEmbeddingConfig {
             dim: 2,
@@ -883,7 +883,14 @@ fn a_long_puzzle_table_is_read_in_pieces() {
     });
     let values: Vec<f32> = (0..10_000).map(|i| i as f32).collect();
     let table = TensorData::new(values.clone(), [5000, 2]);
-    let model = model(&config).with_puzzle_table(BurnTensor::from_data(table, &device()));
+    let table = BurnTensor::from_data(table, &device());
+    let model = model(&config).with_puzzle_table(table);
+    (config, model, values)
+}
+
+#[test]
+fn a_long_puzzle_table_is_read_in_pieces() {
+    let (config, model, values) = with_long_table();
     let file = torch(&model, "", |_| {});
     let rows = |puzzle_ids| -> Vec<f32> {
         let options = ImportOptions {
@@ -902,17 +909,7 @@ fn a_long_puzzle_table_is_read_in_pieces() {
 
 #[test]
 fn a_damaged_puzzle_table_is_refused_however_much_of_it_is_read() {
-    let config = small(HrmConfig {
-        puzzle_embedding: Some(PuzzleEmbeddingConfig {
-            dim: 2,
-            positions: None,
-        }),
-        num_puzzle_ids: 5000,
-        ..HrmConfig::hrm(SIZES)
-    });
-    let values: Vec<f32> = (0..10_000).map(|i| i as f32).collect();
-    let table = TensorData::new(values.clone(), [5000, 2]);
-    let model = model(&config).with_puzzle_table(BurnTensor::from_data(table, &device()));
+    let (config, model, values) = with_long_table();
     let good = torch_bytes(&model, "", |_| {});
     let table = f32_bytes(&values);
     let start = good

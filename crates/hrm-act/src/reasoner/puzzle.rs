@@ -50,17 +50,7 @@ impl Answer {
     /// sure of it than `min_confidence` (0 withholds none, more than 1 withholds all), and one that the verifier refuses
     /// is worth no confidence.
     pub fn verdict(&self, min_confidence: f32) -> Verdict {
-        let confidence = match self.verified {
-            Some(true) => return Verdict::Verified,
-            Some(false) => 0.0,
-            None => self.confidence,
-        };
-        // A model that has diverged is sure of nothing: its confidence is no number.
-        if min_confidence <= 0.0 || confidence >= min_confidence {
-            Verdict::Unverified
-        } else {
-            Verdict::Abstained
-        }
+        Verdict::of(self.verified, self.confidence, min_confidence)
     }
 }
 

@@ -15,6 +15,22 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// That of an answer by what its verifier says, where there is one, and the model's confidence, 0..=1: see
+    /// [`Answer::verdict`](super::Answer::verdict).
+    pub fn of(verified: Option<bool>, confidence: f32, min_confidence: f32) -> Self {
+        let confidence = match verified {
+            Some(true) => return Self::Verified,
+            Some(false) => 0.0,
+            None => confidence,
+        };
+        // A model that has diverged is sure of nothing: its confidence is no number.
+        if min_confidence <= 0.0 || confidence >= min_confidence {
+            Self::Unverified
+        } else {
+            Self::Abstained
+        }
+    }
+
     /// Whether the answer is given at all.
     pub fn is_given(self) -> bool {
         self != Self::Abstained

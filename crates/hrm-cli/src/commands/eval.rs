@@ -142,7 +142,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<Outcome> {
     for loaded in loaded.all() {
         check_data(loaded.model.config(), &set)
             .with_context(|| loaded.path.display().to_string())?;
-        loaded.warn_of_ids(&set, &args.data, console);
+        loaded.warn_of_ids((&set, &args.split), &args.data, console);
     }
     check_task(&loaded, &set, &args.data)?;
     let set = set.limited(args.limit.unwrap_or(usize::MAX));

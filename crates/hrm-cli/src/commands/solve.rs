@@ -432,10 +432,7 @@ fn show(
         true => format!("line {}: ", line.line),
         false => String::new(),
     };
-    text += &format!(
-        "{} after {} segments, confidence {:.3}",
-        line.verdict, answer.segments, answer.confidence
-    );
+    text += &conclusion(line.verdict, line.segments, line.confidence);
     if answer.attempts > 1 {
         text += &format!(
             ", {} of {} attempts agree, {} segments in all",
@@ -447,6 +444,11 @@ fn show(
     }
     console.text(format_args!("{text}\n"))?;
     Ok(())
+}
+
+/// How the thinking has ended.
+fn conclusion(verdict: Verdict, segments: u32, confidence: f32) -> String {
+    format!("{verdict} after {segments} segments, confidence {confidence:.3}")
 }
 
 /// The answer after every segment, with what has changed.

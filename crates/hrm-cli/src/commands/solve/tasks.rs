@@ -8,7 +8,7 @@ use hrm::data::arc::{ArcAugmentation, ArcTask, CELLS, Grid, PAD, Votes, crop, dr
 use hrm::prelude::*;
 use serde::Serialize;
 
-use super::{Args, Problems, show_trace, still_read};
+use super::{Args, Problems, conclusion, show_trace, still_read};
 use crate::Outcome;
 use crate::checkpoint::Loaded;
 use crate::console::Console;
@@ -200,7 +200,7 @@ fn views<'a>(
     };
     let set = load_split(data, "train")?;
     for loaded in loaded.all() {
-        loaded.warn_of_ids(&set, data, console);
+        loaded.warn_of_ids((&set, "train"), data, console);
     }
     let rows = loaded
         .all()
@@ -281,6 +281,10 @@ impl Asked<'_> {
             &answer.tokens,
             q_halt,
         )?;
+        // One is shown, of the others what they have answered.
+        if view > 0 {
+            answer.trace.clear();
+        }
         if *augmentation != ArcAugmentation::IDENTITY {
             let inverse = augmentation.inverse();
             for tokens in answer.trace.iter_mut().chain([&mut answer.tokens]) {
@@ -289,15 +293,6 @@ impl Asked<'_> {
                     None => vec![PAD; CELLS],
                 };
             }
-        }
-        // One is shown, of the others what they have answered.
-        if thought
-            .answers
-            .keys()
-            .next()
-            .is_some_and(|&first| first < view)
-        {
-            answer.trace.clear();
         }
         thought.answers.insert(view, answer);
         Ok(())
@@ -313,20 +308,16 @@ impl Asked<'_> {
         };
         let shown = thought.answers.values().next();
         let answer = best.as_ref().and_then(|best| gave(&best.grid)).or(shown);
-        let mut confidence = answer.map_or(0.0, |answer| answer.confidence);
-        if let Some(best) = &best {
-            confidence = best.confidence as f32;
-        }
-        let verdict = answer.map_or(Verdict::Abstained, |answer| {
-            let sure = Answer {
-                confidence,
-                ..answer.clone()
-            };
-            sure.verdict(args.think.min_confidence)
-        });
-        let verdict = match best {
-            Some(_) => verdict,
-            None => Verdict::Abstained,
+        let (confidence, verdict) = match &best {
+            Some(best) => {
+                let confidence = best.confidence as f32;
+                let verdict = Verdict::of(None, confidence, args.think.min_confidence);
+                (confidence, verdict)
+            }
+            None => {
+                let confidence = answer.map_or(0.0, |answer| answer.confidence);
+                (confidence, Verdict::Abstained)
+            }
         };
         let shown = shown.filter(|_| args.trace);
         Line {
@@ -373,10 +364,7 @@ impl Asked<'_> {
             Some(grid) => console.text(drawing.answer(&question, &canvas(grid), None))?,
             None => {}
         }
-        text += &format!(
-            "{} after {} segments, confidence {:.3}",
-            line.verdict, line.segments, line.confidence
-        );
+        text += &conclusion(line.verdict, line.segments, line.confidence);
         if line.attempts > 1 {
             text += &format!(
                 ", {} of {} puzzles of the task agree, {} segments in all",
